@@ -1,0 +1,133 @@
+"""MSBP: what one step does not propagate is remembered and added to the next step's gradient."""
+
+import dataclasses
+import math
+
+import jax
+import jax.numpy as jnp
+
+from sparsetrain import numerics
+from sparsetrain.backward.rule import Selection, check_groups
+from sparsetrain.backward.top_k import kept_per_row, select_rows, union_width
+
+MEMORIES = ("mean", "slot")
+
+
+def check_decay(decay: float) -> float:
+    """The decay as a float in [0, 1), or a ValueError that names the cure."""
+    value = float(decay)
+    if not (math.isfinite(value) and 0.0 <= value < 1.0):
+        raise ValueError(
+            f"decay={decay}: must satisfy 0 <= decay < 1; it is the fraction of the dropped gradient "
+            "that is remembered (the paper's gamma)"
+        )
+    return value
+
+
+def zeros_memory(shape: tuple[int, ...]) -> jax.Array:
+    """An empty memory. The adapters widen it to float64 beside a float64 kernel."""
+    return jnp.zeros(shape, jnp.float32)
+
+
+@dataclasses.dataclass(frozen=True)
+class MemorizedTopK:
+    """See `memorized_top_k`."""
+
+    density: float
+    decay: float
+    memory: str = "mean"
+    groups: int = 1
+    shares_columns: bool = dataclasses.field(default=False, init=False)
+
+    def __post_init__(self) -> None:
+        numerics.check_density(self.density)
+        check_decay(self.decay)
+        if self.memory not in MEMORIES:
+            raise ValueError(f"memory={self.memory!r}: choose one of {MEMORIES}")
+
+    def at(self, path: str) -> "MemorizedTopK":
+        del path
+        return self
+
+    def width(self, outputs: int, rows: int) -> int | None:
+        return union_width(outputs, rows, self.density, self.groups)
+
+    def init(self, output_shape: tuple[int, ...], rows: int | None = None) -> jax.Array:
+        check_groups(math.prod(output_shape), self.groups)
+        if self.memory == "mean":
+            return zeros_memory(output_shape)
+        if rows is None:
+            raise ValueError(
+                'rows=None: memory="slot" holds one row for every row of the batch; say how many'
+            )
+        return zeros_memory((rows, *output_shape))
+
+    def select(
+        self, cotangent: jax.Array, memory: jax.Array | None, rows: int | None = None
+    ) -> Selection:
+        count, outputs = cotangent.shape
+        if memory is None:
+            raise ValueError("memory=None: this rule needs the memory that its init made")
+        if self.memory == "slot":
+            if memory.shape[0] != count or rows not in (None, count):
+                raise ValueError(
+                    f'memory="slot" was made for {memory.shape[0]} rows a step and met a call with {count}: '
+                    'keep the batch size (drop the partial last batch), or use memory="mean"'
+                )
+            share, carried = memory, memory
+        else:
+            share = memory / (count if rows is None else rows)
+            carried = count * share
+        received = cotangent.astype(memory.dtype)
+        if kept_per_row(outputs, self.density, self.groups) == outputs:
+            # Nothing can be dropped, so the memory is empty and stays so.
+            return Selection(cotangent, jnp.ones(cotangent.shape, bool), jnp.zeros_like(memory))
+        values, kept, remainder = select_rows(received + share, self.density, self.groups)
+        if self.memory == "mean":
+            remainder = jnp.sum(remainder, axis=0)
+        increment = numerics.keep_if_finite(
+            self.decay * remainder - carried, jnp.sum(received, axis=0)
+        )
+        return Selection(values.astype(cotangent.dtype), kept, increment)
+
+
+def memorized_top_k(
+    density: float, decay: float, memory: str = "mean", *, groups: int = 1
+) -> MemorizedTopK:
+    """Memorized sparse backpropagation: the dropped gradient enters the next step.
+
+        u_i = dh_i + M / rows                 (memory="mean")       u_i = dh_i + m_i            (memory="slot")
+        g_i = S_k(u_i),    dx = g W^T,    dW = x^T g
+        M  += decay * sum_i (u_i - g_i) - (R / rows) * M            m_i <- decay * (u_i - g_i)
+
+    Args:
+      density: fraction of a row's outputs that is kept, 0 < density <= 1.
+      decay: the paper's memory ratio gamma, 0 <= decay < 1; 0 is SBP.
+      memory: "mean" keeps one vector of the layer's output shape (the stored total M, whatever the batch size);
+        "slot" keeps one row for every row of the batch, and refuses another batch size.
+      groups: equal groups of outputs that each keep their own k, for fused gates (4 for an LSTM's).
+
+    Returns:
+      A rule whose memory is float32 [output shape], or [rows, output shape] for "slot".
+
+    Raises:
+      ValueError: density, decay or memory out of range; at `init`, groups that do not divide the outputs, or a slot
+        memory without a number of rows; at `select`, a slot memory that meets another batch size.
+
+    Differs from the paper:
+      1. The paper is written for one example. For a batch, "mean" is our reading: every row receives the same share.
+      2. The memory is the total M = rows * m of the paper's m, so that it does not depend on how a step's rows are split
+         over calls.
+      3. A call with a non-finite cotangent propagates it as plain backpropagation does, but leaves the memory as it was.
+      4. Selected entries are rounded to the cotangent's dtype; in bf16 that rounding is not remembered.
+
+    Reference: Zhang et al., Memorized Sparse Backpropagation (arXiv 1905.10194), equations 19 to 22, algorithm 2.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> rule = memorized_top_k(density=0.34, decay=0.5)
+      >>> chosen = rule.select(jnp.array([[1.0, -2.0, 0.5]]), rule.init((3,)))
+      >>> chosen.values.tolist(), chosen.increment.tolist()
+      ([[0.0, -2.0, 0.0]], [0.5, 0.0, 0.25])
+    """
+    return MemorizedTopK(density, decay, memory, groups)
