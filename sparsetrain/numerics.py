@@ -58,18 +58,18 @@ def keep_if_finite(increment: jax.Array, witness: jax.Array) -> jax.Array:
     """The increment of a memory, or zero where a non-finite number entered the step.
 
     A sum is non-finite as soon as one of its terms is, so `witness` may be any sum over the input:
-    no pass over the entries is spent on the check.
+    no pass over the entries is spent on the check. A sum that overflows counts as non-finite too.
 
     Args:
       increment: what would be added to a memory, any shape.
       witness: any array that is non-finite if the input was.
 
     Returns:
-      `increment` if all of `witness` is finite, else zeros of the same shape and dtype.
+      `increment` if the sum of `witness` is finite, else zeros of the same shape and dtype.
 
     Example:
       >>> import jax.numpy as jnp
       >>> keep_if_finite(jnp.ones(2), jnp.array([1.0, jnp.nan])).tolist()
       [0.0, 0.0]
     """
-    return jnp.where(jnp.all(jnp.isfinite(witness)), increment, jnp.zeros_like(increment))
+    return jnp.where(jnp.isfinite(jnp.sum(witness)), increment, jnp.zeros_like(increment))

@@ -116,10 +116,13 @@ def _backward(product: Product, residuals: Any, cotangent: jax.Array) -> tuple[A
     values, columns = selected.values, selected.kept
 
     if tap is not None and tap.axis == 0:
-        kept_kernel = kernel_matrix.T.at[columns].get(mode="clip", unique_indices=True)
+        kept_kernel = kernel_matrix.T.at[tap.as_read_back(columns)].get(mode="clip")
         dx_rows = multiply(values, kept_kernel)
+    elif tap is not None:
+        kept_kernel = kernel_matrix.at[:, tap.as_read_back(columns)].get(mode="clip")
+        dx_rows = multiply(values, kept_kernel.T)
     else:
-        kept_kernel = kernel_matrix.at[:, columns].get(mode="clip", unique_indices=True)
+        kept_kernel = kernel_matrix.at[:, columns].get(mode="clip")
         dx_rows = multiply(values, kept_kernel.T)
     x_shape = [x.shape[axis] for axis in (*x_free, *of_x)]
     inverse = sorted(range(x.ndim), key=(*x_free, *of_x).__getitem__)

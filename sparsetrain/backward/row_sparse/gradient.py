@@ -68,6 +68,14 @@ class RowSparse:
             self.axis,
         )
 
+    def as_read_back(self, columns: jax.Array) -> jax.Array:
+        """Column numbers as the optimizer will see them, after their way through a float cotangent.
+
+        With these the gather of kernel rows for dx and the optimizer's gather are one to the compiler. Two gathers would be
+        unordered with the update in place, which costs two copies of the whole kernel.
+        """
+        return columns.astype(self.columns.dtype).astype(jnp.int32)
+
     def settled(self) -> "RowSparse":
         """The gradient that came back through a tap, ready to be used: integer columns, one call."""
         single = jnp.where(self.calls == 1, 1.0, jnp.nan).astype(self.values.dtype)
