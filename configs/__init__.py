@@ -1,0 +1,1 @@
+"""One module per configuration; each has a pure `get_config()`."""

@@ -1,0 +1,57 @@
+"""Memorized sparse backpropagation on the digits that ship inside scikit-learn: the small job of every machine.
+
+Setting: MLP 64-256-256-10, batch 32, Adam 1e-3, mean loss, 15 epochs, 3 of 256 gradient entries kept, decay .8.
+
+    python -m experiments.main --config=configs/digits.py --workdir=runs/digits
+    python -m experiments.main --config=configs/digits.py --workdir=runs/digits_sbp \
+        --config.backward.rule=top_k --config.backward.density=0.04
+
+Expect: test accuracy about .92 (SBP .73, dense .98), spread over seeds about .02. Time: about 10 s on 2 CPU cores.
+"""
+
+import ml_collections
+
+
+def get_config() -> ml_collections.ConfigDict:
+    """The fields that every config has."""
+    config = ml_collections.ConfigDict()
+    config.seed = 0
+    config.epochs = 15
+    config.steps_per_call = (
+        1000  # Optimizer steps per call of the compiled program, at most an epoch.
+    )
+    config.eval_every = 1  # Epochs.
+    config.checkpoint_every = 5  # Epochs; the last one always.
+    config.angle_examples = 256  # Training examples of the gradient angle; 0 leaves it out.
+
+    config.data = ml_collections.ConfigDict()
+    config.data.name = "digits"
+    config.data.path = ""  # Empty: $SPARSETRAIN_DATA/<name>, then tensorflow-datasets.
+    config.data.batch_size = 32
+
+    config.model = ml_collections.ConfigDict()
+    config.model.name = "mlp"
+    config.model.hidden = (256, 256)
+    config.model.dropout = 0.0
+    config.model.activation = "relu"
+
+    # A rule takes of these settings what it knows: `decay` does nothing to `top_k`, nor `score` to `memorized_top_k`.
+    config.backward = ml_collections.ConfigDict()
+    config.backward.rule = (
+        "memorized_top_k"  # dense, top_k, memorized_top_k, unified_top_k, random_k.
+    )
+    config.backward.layers = r".*hidden.*/kernel"
+    config.backward.density = 0.012
+    config.backward.decay = 0.8
+    config.backward.memory = "mean"  # Or slot.
+    config.backward.score = "l1"  # Or l2.
+    config.backward.block = 1
+    config.backward.key = 0  # Of random_k.
+    config.backward.row_sparse = False  # Kernel gradients that never become dense.
+    # Tried first: ((path regex, rule name, ((setting, value), ...)), ...).
+    config.backward.overrides = ()
+
+    config.optimizer = ml_collections.ConfigDict()
+    config.optimizer.name = "adam"  # Or sgd.
+    config.optimizer.learning_rate = 1e-3
+    return config

@@ -1,0 +1,1 @@
+"""Command line and experiments; run from the root of the repository."""

@@ -1,0 +1,69 @@
+"""Trains one configuration; killed and started again with the same command it continues.
+
+    python -m experiments.main --config=configs/digits.py --config.backward.density=0.04 --workdir=runs/digits
+
+Anything wrong with the request is one sentence on standard error and exit code 1.
+"""
+
+import re
+import sys
+from collections.abc import Sequence
+
+try:
+    from absl import app, flags
+    from ml_collections import config_flags
+
+    from sparsetrain.training import ConfigError, loop
+except ImportError as error:
+    sys.exit(f"{error}: install what training needs with  pip install 'sparsetrain[train]'")
+
+CONFIG = config_flags.DEFINE_config_file("config", None, "A file of configs/.", lock_config=True)
+WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; it is made if absent.")
+flags.FLAGS.verbosity = -1  # Warnings; orbax tells much at the level below.
+
+
+def parse(argv: Sequence[str]) -> list[str]:
+    """Flags, with any mistake in them as one sentence."""
+    try:
+        rest = flags.FLAGS(argv)
+        missing = [
+            name
+            for name, flag in zip(("config", "workdir"), (CONFIG, WORKDIR), strict=True)
+            if not flag.value
+        ]
+    except Exception as error:  # Flag errors, and whatever a config file raises when it is run.
+        text = one_line(error)
+        if field := re.match(
+            r"\W*'(\w+)'", text
+        ):  # All that ml_collections says of an unknown field.
+            hint = re.search(r"mean \W*(\w+)", text)
+            text = f"config has no field {field[1]!r}" + (f", perhaps {hint[1]!r}" if hint else "")
+        sys.exit(f"{text}: see --help and the file given as --config")
+    if missing or len(rest) > 1:
+        wrong = f"--{missing[0]} is missing" if missing else f"{rest[1]!r} is not a flag"
+        sys.exit(
+            f"{wrong}: write  --config=configs/digits.py --config.epochs=5 --workdir=runs/digits"
+        )
+    return rest
+
+
+def one_line(error: Exception) -> str:
+    """The error's text without line breaks and closing period."""
+    return " ".join(str(error).split()).rstrip(".")
+
+
+def main(argv: Sequence[str]) -> None:
+    del argv
+    try:
+        result = loop.train_and_evaluate(CONFIG.value, WORKDIR.value)
+    except ConfigError as error:
+        sys.exit(one_line(error))
+    print(
+        f"test accuracy {result.summary['test_accuracy']:.4f} at the end, "
+        f"{result.summary['test_accuracy_at_best']:.4f} at the best validation epoch "
+        f"({result.summary['best_epoch']})"
+    )
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=parse)

@@ -1,0 +1,157 @@
+"""The only place that turns the names in a config into objects."""
+
+import contextlib
+import functools
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import ml_collections
+import optax
+
+from sparsetrain import backward, data
+from sparsetrain.models import MLP
+from sparsetrain.training import step
+
+MODELS: dict[str, Callable[..., Any]] = {"mlp": MLP}
+OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
+    "adam": optax.adam,
+    "sgd": optax.sgd,
+}
+ROW_SPARSE_OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
+    "adam": backward.row_sparse.adam,
+    "sgd": backward.row_sparse.sgd,
+}
+
+
+class ConfigError(ValueError):
+    """A run cannot start as it was asked for; the message is one sentence that names the cure."""
+
+
+@contextlib.contextmanager
+def config_errors() -> Iterator[None]:
+    """Turns what goes wrong while a run is being built into a `ConfigError`."""
+    try:
+        yield
+    except ConfigError:
+        raise
+    except (ValueError, TypeError, KeyError, AttributeError, OSError, ImportError) as error:
+        text = error.args[0] if isinstance(error, KeyError) and error.args else error
+        raise ConfigError(" ".join(str(text).split())) from error
+
+
+def lookup(table: Mapping[str, Any], name: str, field: str) -> Any:
+    """Entry of a table, or a ValueError that lists what there is.
+
+    Example:
+      >>> lookup({"adam": 1}, "adam", "optimizer.name")
+      1
+    """
+    if name not in table:
+        raise ValueError(f"{field}={name!r} is unknown; choose one of {', '.join(sorted(table))}")
+    return table[name]
+
+
+def rule(name: str, settings: Mapping[str, Any]) -> Any:
+    """A backward rule from its registry name.
+
+    Args:
+      name: key of `backward.RULES`, such as "memorized_top_k".
+      settings: may hold more than this rule takes, so that one config serves every rule: a `decay` does
+        nothing to "top_k". A setting that is None keeps the rule's own default.
+
+    Returns:
+      The rule.
+
+    Raises:
+      ValueError: an unknown name, or a setting out of range.
+
+    Example:
+      >>> rule("top_k", {"density": 0.5, "decay": 0.8})
+      TopK(density=0.5, groups=1, shares_columns=False)
+    """
+    factory = lookup(backward.RULES, name, "backward.rule")
+    taken = inspect.signature(factory).parameters
+    return factory(
+        **{key: value for key, value in settings.items() if key in taken and value is not None}
+    )
+
+
+def rules(config: ml_collections.ConfigDict | ml_collections.FrozenConfigDict) -> dict[str, Any]:
+    """Path regex -> rule from the `backward` section.
+
+    Args:
+      config: `rule` (registry name; "dense" for plain backpropagation), `layers` (regex that must match a
+        kernel's path in full), `overrides` (tuple of (regex, rule name, tuple of (setting, value)) that are
+        tried first), and the settings of the rule.
+
+    Returns:
+      Rules in the order in which they are tried; empty where all is dense.
+    """
+    settings = {
+        key: value
+        for key, value in config.items()
+        if key not in ("rule", "layers", "overrides", "row_sparse")
+    }
+    table = {
+        pattern: rule(name, settings | dict(changed)) for pattern, name, changed in config.overrides
+    }
+    if config.rule != "dense":
+        table.setdefault(config.layers, rule(config.rule, settings))
+    return table
+
+
+def optimizer(
+    config: ml_collections.ConfigDict | ml_collections.FrozenConfigDict, row_sparse: bool
+) -> optax.GradientTransformation:
+    """The optimizer of the parameters, wrapped so that it carries the memory.
+
+    Args:
+      config: `name`, and keyword arguments of that optimizer; None keeps its default.
+      row_sparse: whether kernels have row-sparse gradients.
+    """
+    table = ROW_SPARSE_OPTIMIZERS if row_sparse else OPTIMIZERS
+    factory = lookup(table, config.name, "optimizer.name")
+    settings = {k: v for k, v in config.items() if k != "name" and v is not None}
+    return backward.carry_memory(factory(**settings))
+
+
+def model(
+    config: ml_collections.FrozenConfigDict,
+    rules: Mapping[str, Any],
+    classes: int,
+    row_sparse: bool,
+) -> Any:
+    """The network with its rules, or the plain one where there are none.
+
+    Args:
+      config: `name`, and fields of that model.
+      rules: as from `rules`.
+      classes: number of logits.
+      row_sparse: whether kernels get row-sparse gradients.
+    """
+    fields = {key: value for key, value in config.items() if key != "name"}
+    plain = lookup(MODELS, config.name, "model.name")(classes=classes, **fields)
+    if not rules:
+        return plain
+    return backward.linen.sparsify(plain, rules, row_sparse=row_sparse)
+
+
+def dataset(config: ml_collections.ConfigDict | ml_collections.FrozenConfigDict) -> Any:
+    """The data set of the `data` section: `name`, `path` ("" searches the usual places)."""
+    return data.load(config.name, path=config.path or None)
+
+
+@functools.lru_cache(maxsize=32)
+def functions(
+    model_config: ml_collections.FrozenConfigDict,
+    backward_config: ml_collections.FrozenConfigDict,
+    optimizer_config: ml_collections.FrozenConfigDict,
+    classes: int,
+) -> tuple[Any, optax.GradientTransformation, step.Functions]:
+    """Model, optimizer and compiled functions; runs that differ only in their seed share one compilation."""
+    table = rules(backward_config)
+    row_sparse = bool(backward_config.row_sparse) and bool(table)
+    sparse = model(model_config, table, classes, row_sparse)
+    transformation = optimizer(optimizer_config, row_sparse)
+    return sparse, transformation, step.make(sparse, transformation)

@@ -1,0 +1,264 @@
+"""One training run from its config, resumable at any moment."""
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
+
+from sparsetrain import data
+from sparsetrain.training import build, measure, state, step
+from sparsetrain.training.checkpoint import Checkpoints
+from sparsetrain.training.metrics import (
+    JsonLines,
+    TensorBoard,
+    Writer,
+    has_tensorboard,
+    replace_text,
+)
+from sparsetrain.training.progress import Progress, choose
+from sparsetrain.training.state import TrainState
+
+
+class Result(NamedTuple):
+    """What a finished run leaves in memory; `summary` and `history` are on disk too.
+
+    Attributes:
+      summary: contents of `summary.json`.
+      history: one record per evaluation, the lines of `metrics.jsonl`.
+      state: the last state.
+    """
+
+    summary: dict[str, Any]
+    history: list[dict[str, Any]]
+    state: TrainState
+
+
+def train_and_evaluate(
+    config: ml_collections.ConfigDict,
+    workdir: str | os.PathLike[str],
+    progress: Progress | None = None,
+) -> Result:
+    """Trains the network of a config, or continues where an earlier call was cut off.
+
+    Writes into `workdir`: `config.json`, `metrics.jsonl` (a line per evaluation), `checkpoints/`, TensorBoard
+    events in `events/` where TensorBoard is installed, and at the end `summary.json`. A finished run is read
+    back, not repeated.
+
+    Killed at any moment and called again with the same config, a run continues from its last checkpoint. Batches
+    and dropout depend on the seed and the step alone, and a step is one compiled program however many of them
+    a call makes, so on CPU the parameters end bit-identical to those of a run that was never killed. On a
+    GPU, XLA adds with atomics in a scatter-add whose indices may repeat (the gradient of a gather, such as
+    an embedding) and chooses algorithms by timing them, so two runs may differ in the last bits;
+    `XLA_FLAGS=--xla_gpu_deterministic_ops=true` forbids both at some cost of time. Our own rules scatter
+    by `set` on distinct columns, which is deterministic.
+
+    Args:
+      config: see `configs/` for the fields.
+      workdir: folder of the run, made if absent. It belongs to one config.
+      progress: what a person sees; a bar on a terminal and plain lines elsewhere by default.
+
+    Returns:
+      `Result`. Of the fields of `summary`, accuracies are fractions, `train_loss` is the mean over the last epoch in
+      nats, `gradient_angle` is in radians, `kept_fraction`
+      the share of output-gradient entries that the rules keep, `memory_norm` the norm of the stored
+      total, `seconds_per_step` the median over evaluations, without compilation.
+
+    Raises:
+      build.ConfigError: the config cannot be run: an unknown name, a value out of range, data that cannot be read,
+        a missing package, or a `workdir` that holds a run with another config.
+    """
+    progress = progress or choose()
+    with build.config_errors():
+        run = _Run(config, Path(workdir), progress)
+    try:
+        return run.finish()
+    finally:
+        run.close()
+
+
+class _Run:
+    """All that is fixed during a run, and the files it has open."""
+
+    def __init__(
+        self, config: ml_collections.ConfigDict, workdir: Path, progress: Progress
+    ) -> None:
+        self.config = ml_collections.FrozenConfigDict(config)
+        self.workdir, self.progress = workdir, progress
+        config = self.config
+        self.data = build.dataset(config.data)
+        images, labels = self.data.train.images, self.data.train.labels
+        self.batch_size = config.data.batch_size
+        if not 1 <= self.batch_size <= len(images):
+            raise ValueError(
+                f"data.batch_size={self.batch_size}: must lie in 1..{len(images)}, the training examples"
+            )
+        for field in ("epochs", "eval_every", "checkpoint_every", "steps_per_call"):
+            if config[field] < 1:
+                raise ValueError(f"{field}={config[field]}: must be at least 1")
+        model, optimizer, self.functions = build.functions(
+            config.model, config.backward, config.optimizer, int(labels.max()) + 1
+        )
+        self.per_epoch = len(images) // self.batch_size
+        self.total = config.epochs * self.per_epoch
+        inputs = step.pixels(jnp.asarray(images[: self.batch_size]))
+
+        def create() -> TrainState:
+            return state.create(model, optimizer, inputs, config.seed)
+
+        abstract = jax.eval_shape(create)
+        layers = model.layers(jax.random.key(0), inputs) if hasattr(model, "layers") else []
+        self.kept_fraction = measure.kept_fraction(layers)
+        self._claim()
+        self.checkpoints = Checkpoints(workdir / "checkpoints")
+        restored = self.checkpoints.restore(abstract, progress.note)
+        self.start = 0 if restored is None else int(restored.step)
+        self.state = jax.jit(create)() if restored is None else restored
+        self.json_lines = JsonLines(workdir / "metrics.jsonl", resume_step=self.start)
+        self.writers: list[Writer] = [self.json_lines]
+        if self.start < self.total and has_tensorboard():
+            self.writers.append(TensorBoard(workdir / "events"))
+
+    def _claim(self) -> None:
+        """Writes `config.json`, or checks that the run already there has the same config."""
+        text = json.dumps(self.config.to_dict(), indent=2, sort_keys=True) + "\n"
+        path = self.workdir / "config.json"
+        if not path.exists():
+            self.workdir.mkdir(parents=True, exist_ok=True)
+            replace_text(path, text)
+            return
+        there, here = _flat(json.loads(path.read_text())), _flat(json.loads(text))
+        different = [
+            f"{name} is {there.get(name)!r} there and {here.get(name)!r} now"
+            for name in sorted(there.keys() | here.keys())
+            if there.get(name) != here.get(name)
+        ]
+        if different:
+            raise build.ConfigError(
+                f"{self.workdir} holds a run with another config ({'; '.join(different)}): "
+                "choose another --workdir, or delete this one"
+            )
+
+    def finish(self) -> Result:
+        """Trains from where the run stands to its end."""
+        self.progress.start(self.workdir.name, self.start, self.total)
+        if self.start < self.total:
+            self._train()
+        summary = self._summary()
+        replace_text(self.workdir / "summary.json", json.dumps(summary, indent=2) + "\n")
+        return Result(summary, self.json_lines.history, self.state)
+
+    def _train(self) -> None:
+        config, functions = self.config, self.functions
+        images, labels = jax.device_put(tuple(self.data.train))
+        key = state.data_key(self.state.key)
+        done = self.start
+        # Zero steps: compiles outside the clock.
+        order = self._order(key, done // self.per_epoch)
+        self.state, _ = functions.train(self.state, images, labels, order, np.int32(0))
+        while done < self.total:
+            epoch = done // self.per_epoch
+            if done % self.per_epoch == 0:
+                order, waiting, losses = self._order(key, epoch), 0.0, 0.0
+            steps = min(config.steps_per_call, (epoch + 1) * self.per_epoch - done)
+            begin = time.perf_counter()
+            self.state, loss = functions.train(self.state, images, labels, order, np.int32(steps))
+            losses += steps * float(loss)
+            waiting += time.perf_counter() - begin
+            done += steps
+            self.progress.advance(done)
+            if done % self.per_epoch:
+                continue
+            epoch += 1
+            last = epoch == config.epochs
+            if last or epoch % config.eval_every == 0:
+                mean, seconds = losses / self.per_epoch, waiting / self.per_epoch
+                self._evaluate(done, epoch, mean, seconds, images, labels)
+            if last or epoch % config.checkpoint_every == 0:
+                # After the metrics, so that a restored step always has its line.
+                self.checkpoints.save(self.state)
+
+    def _order(self, key: jax.Array, epoch: int) -> jax.Array:
+        examples = len(self.data.train.images)
+        order = data.epoch_permutation(key, epoch, examples)
+        return order[: self.per_epoch * self.batch_size].reshape(self.per_epoch, self.batch_size)
+
+    def _evaluate(
+        self,
+        done: int,
+        epoch: int,
+        loss: float,
+        seconds: float,
+        images: jax.Array,
+        labels: jax.Array,
+    ) -> None:
+        variables = self.state.variables
+        examples = min(self.config.angle_examples, len(images))
+        metrics = {
+            "epoch": epoch,
+            "train_loss": loss,
+            "validation_accuracy": float(self.functions.accuracy(variables, *self.data.validation)),
+            "test_accuracy": float(self.functions.accuracy(variables, *self.data.test)),
+            "kept_fraction": self.kept_fraction,
+            "memory_norm": float(measure.memory_norm(variables)),
+            "gradient_angle": None,
+            "seconds_per_step": seconds,
+        }
+        if examples >= self.batch_size:
+            metrics["gradient_angle"] = float(
+                self.functions.angle(
+                    variables, images[:examples], labels[:examples], self.batch_size
+                )
+            )
+        for writer in self.writers:
+            writer.write(done, metrics)
+        self.progress.advance(done, metrics)
+
+    def _summary(self) -> dict[str, Any]:
+        history = self.json_lines.history
+        if not history:
+            raise build.ConfigError(
+                f"{self.json_lines.path} has lost its lines: delete {self.workdir} to start afresh"
+            )
+        best = max(history, key=lambda record: record["validation_accuracy"])
+        last = history[-1]
+        seconds = [record["seconds_per_step"] for record in history]
+        return {
+            "steps": last["step"],
+            "epochs": last["epoch"],
+            "best_epoch": best["epoch"],
+            "best_validation_accuracy": best["validation_accuracy"],
+            "test_accuracy_at_best": best["test_accuracy"],
+            "validation_accuracy": last["validation_accuracy"],
+            "test_accuracy": last["test_accuracy"],
+            "train_loss": last["train_loss"],
+            "kept_fraction": last["kept_fraction"],
+            "memory_norm": last["memory_norm"],
+            "gradient_angle": last["gradient_angle"],
+            "seconds_per_step": float(np.median(seconds)),
+        }
+
+    def close(self) -> None:
+        self.progress.stop()
+        for writer in self.writers:
+            writer.close()
+        self.checkpoints.close()
+
+
+def _flat(tree: Any, path: str = "") -> dict[str, Any]:
+    """Nested dictionary -> dotted name: value."""
+
+    def leaves(node: Any, path: str) -> Iterator[tuple[str, Any]]:
+        if isinstance(node, dict):
+            for key, value in node.items():
+                yield from leaves(value, f"{path}.{key}" if path else key)
+        else:
+            yield path, node
+
+    return dict(leaves(tree, path))

@@ -1,0 +1,63 @@
+"""What a training step reads and writes, and all that a checkpoint must hold."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+
+class TrainState(NamedTuple):
+    """The whole of a run between two steps.
+
+    The key never changes: each use folds the step and its purpose into it, so a restored state needs no
+    other position to draw the same batches and the same dropout again.
+
+    Attributes:
+      step: int32 [], optimizer steps done.
+      variables: {"params": ..., "memory": ...} and the model's own collections.
+      opt_state: state of the optimizer.
+      key: typed PRNG key of the run.
+    """
+
+    step: jax.Array
+    variables: Any
+    opt_state: Any
+    key: jax.Array
+
+
+def create(
+    model: Any, optimizer: optax.GradientTransformation, inputs: jax.Array, seed: int
+) -> TrainState:
+    """The state before the first step.
+
+    Args:
+      model: anything with linen's `init(key, inputs)`, sparsified or not.
+      optimizer: transformation of the whole variables, for instance from `backward.carry_memory`.
+      inputs: [B, ...] one batch of model inputs; only shape and dtype matter. B is the training batch
+        size, because a slot memory takes its number of rows from here.
+      seed: fixes initialisation, order of the data and dropout.
+
+    Returns:
+      A `TrainState` at step 0.
+
+    Example:
+      >>> import jax.numpy as jnp, optax
+      >>> from sparsetrain.models import MLP
+      >>> state = create(MLP(hidden=(4,)), optax.sgd(0.1), jnp.zeros([2, 3]), seed=0)
+      >>> int(state.step), state.variables["params"]["hidden_0"]["kernel"].shape
+      (0, (3, 4))
+    """
+    key = jax.random.key(seed)
+    variables = model.init(jax.random.fold_in(key, 0), inputs)
+    return TrainState(jnp.zeros([], jnp.int32), variables, optimizer.init(variables), key)
+
+
+def data_key(key: jax.Array) -> jax.Array:
+    """Key of the order of the examples."""
+    return jax.random.fold_in(key, 1)
+
+
+def dropout_key(key: jax.Array, step: jax.Array) -> jax.Array:
+    """Key of one step's dropout."""
+    return jax.random.fold_in(jax.random.fold_in(key, 2), step)

@@ -1,0 +1,90 @@
+import ml_collections
+import optax
+import pytest
+
+from configs import digits
+from sparsetrain import backward
+from sparsetrain.models import MLP
+from sparsetrain.training import build, step
+
+
+def section(**changes):
+    config = digits.get_config().backward
+    config.update(changes)
+    return config
+
+
+@pytest.mark.parametrize("name", sorted(backward.RULES))
+def test_every_rule_is_built_from_the_same_section(name):
+    rule = build.rule(name, section(density=0.25, decay=0.5))
+    assert isinstance(rule, backward.BackwardRule)
+    assert getattr(rule, "density", 0.25) == 0.25
+    assert getattr(rule, "decay", 0.5) == 0.5
+
+
+def test_rules_follow_the_section():
+    table = build.rules(section(rule="memorized_top_k", density=0.1, decay=0.3, memory="slot"))
+    assert table == {r".*hidden.*/kernel": backward.memorized_top_k(0.1, 0.3, memory="slot")}
+    assert build.rules(section(rule="dense")) == {}
+
+
+def test_overrides_come_first_and_change_only_what_they_name():
+    overrides = (
+        ("hidden_0/kernel", "top_k", (("density", 0.5),)),
+        ("hidden_1/kernel", "dense", ()),
+    )
+    table = build.rules(section(density=0.1, decay=0.3, overrides=overrides))
+    assert list(table.items()) == [
+        ("hidden_0/kernel", backward.top_k(0.5)),
+        ("hidden_1/kernel", backward.dense()),
+        (r".*hidden.*/kernel", backward.memorized_top_k(0.1, 0.3)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (
+            lambda: build.rule("topk", {}),
+            r"backward.rule='topk' is unknown; choose one of dense, mem",
+        ),
+        (lambda: build.rule("top_k", {"density": 0}), r"density=0"),
+        (
+            lambda: build.optimizer(ml_collections.ConfigDict({"name": "adamw"}), row_sparse=True),
+            r"optimizer.name='adamw' is unknown; choose one of adam, sgd",
+        ),
+        (
+            lambda: build.model(
+                ml_collections.ConfigDict({"name": "cnn"}), {}, 10, row_sparse=False
+            ),
+            r"model.name='cnn' is unknown; choose one of mlp",
+        ),
+    ],
+)
+def test_mistakes_name_the_field_and_the_choices(call, message):
+    with pytest.raises(build.ConfigError, match=message), build.config_errors():
+        call()
+
+
+def test_an_optimizer_setting_of_none_keeps_the_default():
+    config = ml_collections.ConfigDict({"name": "sgd", "learning_rate": 0.5, "nesterov": None})
+    assert isinstance(build.optimizer(config, row_sparse=False), optax.GradientTransformation)
+
+
+def test_without_rules_the_model_is_the_plain_one():
+    model = build.model(digits.get_config().model, {}, 10, row_sparse=False)
+    assert model == MLP(hidden=(256, 256), classes=10)
+
+
+def test_runs_that_differ_in_the_seed_share_compiled_functions():
+    frozen = [ml_collections.FrozenConfigDict(digits.get_config()) for _ in range(2)]
+    first, second = (
+        build.functions(config.model, config.backward, config.optimizer, 10) for config in frozen
+    )
+    assert first is second
+    assert isinstance(first[2], step.Functions)
+
+
+def test_other_errors_are_not_hidden():
+    with pytest.raises(ZeroDivisionError), build.config_errors():
+        _ = 1 / 0

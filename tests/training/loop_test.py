@@ -1,0 +1,191 @@
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from configs import digits
+from sparsetrain.training import ConfigError, loop, progress, train_and_evaluate
+from sparsetrain.training.metrics import read
+
+
+class Interrupt(progress.Silent):
+    """Stops a run the hard way once it has made some steps."""
+
+    def __init__(self, step):
+        self.step = step
+
+    def advance(self, step, metrics=None):
+        if step >= self.step:
+            raise KeyboardInterrupt
+
+
+class Notes(progress.Silent):
+    def __init__(self):
+        self.started, self.evaluations = None, 0
+
+    def start(self, name, step, total):
+        self.started = (name, step, total)
+
+    def advance(self, step, metrics=None):
+        self.evaluations += metrics is not None
+
+
+def config(**changes):
+    config = digits.get_config()
+    config.epochs, config.checkpoint_every, config.angle_examples = 4, 2, 64
+    config.model.hidden = (32, 32)
+    config.model.dropout = 0.2
+    config.backward.density = 0.1
+    config.update_from_flattened_dict(changes)
+    return config
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A run that was never interrupted, and its folder."""
+    workdir = tmp_path_factory.mktemp("whole")
+    return train_and_evaluate(config(), workdir, progress.Silent()), workdir
+
+
+def without_time(history):
+    return [{k: v for k, v in record.items() if k != "seconds_per_step"} for record in history]
+
+
+def assert_same_state(result, whole):
+    pairs = zip(
+        jax.tree.leaves(result.state._replace(key=None)),
+        jax.tree.leaves(whole.state._replace(key=None)),
+        strict=True,
+    )
+    for x, y in pairs:
+        np.testing.assert_array_equal(x, y)
+
+
+def assert_same_end(result, whole):
+    assert_same_state(result, whole)
+    assert without_time(result.history) == without_time(whole.history)
+
+
+def test_what_a_run_writes(whole):
+    result, workdir = whole
+    assert json.loads((workdir / "config.json").read_text())["model"]["hidden"] == [32, 32]
+    assert json.loads((workdir / "summary.json").read_text()) == result.summary
+    history = read(workdir / "metrics.jsonl")
+    assert history == result.history
+    per_epoch = result.summary["steps"] // 4
+    assert [(record["epoch"], record["step"]) for record in history] == [
+        (epoch, epoch * per_epoch) for epoch in (1, 2, 3, 4)
+    ]
+    assert history[-1]["train_loss"] < history[0]["train_loss"]
+    assert result.summary["test_accuracy"] > 0.5
+    assert result.summary["kept_fraction"] == pytest.approx(3 / 32)
+    assert result.summary["memory_norm"] > 0
+    assert 0 < result.summary["gradient_angle"] < np.pi / 2
+    assert 0 < result.summary["seconds_per_step"] < 1
+    assert int(result.state.step) == result.summary["steps"]
+
+
+def test_the_best_epoch_is_chosen_on_validation(whole):
+    summary, history = whole[0].summary, whole[0].history
+    best = max(record["validation_accuracy"] for record in history)
+    first = next(record for record in history if record["validation_accuracy"] == best)
+    assert summary["best_validation_accuracy"] == best
+    assert (summary["best_epoch"], summary["test_accuracy_at_best"]) == (
+        first["epoch"],
+        first["test_accuracy"],
+    )
+
+
+@pytest.mark.parametrize("epochs_done", [1, 3])  # Before the first checkpoint, and after it.
+def test_an_interrupted_run_ends_bit_identical(whole, tmp_path, epochs_done):
+    per_epoch = whole[0].summary["steps"] // 4
+    with pytest.raises(KeyboardInterrupt):
+        train_and_evaluate(config(), tmp_path, Interrupt(epochs_done * per_epoch))
+    notes = Notes()
+    result = train_and_evaluate(config(), tmp_path, notes)
+    assert notes.started[1] == (2 * per_epoch if epochs_done == 3 else 0)
+    assert_same_end(result, whole[0])
+
+
+def test_calls_of_other_lengths_end_bit_identical(whole, tmp_path):
+    result = train_and_evaluate(config(steps_per_call=7), tmp_path, progress.Silent())
+    # The loss is then a mean of means, and may differ in its last digits.
+    assert_same_state(result, whole[0])
+
+
+def test_a_finished_run_is_read_back(whole):
+    result, workdir = whole
+    notes = Notes()
+    again = train_and_evaluate(config(), workdir, notes)
+    assert notes.evaluations == 0
+    assert_same_end(again, result)
+    assert again.summary == result.summary
+
+
+def test_another_seed_is_another_run(whole, tmp_path):
+    other = train_and_evaluate(config(seed=1), tmp_path, progress.Silent())
+    assert other.summary["train_loss"] != whole[0].summary["train_loss"]
+
+
+def test_the_dense_limit_is_the_dense_run(tmp_path):
+    runs = [
+        train_and_evaluate(config(epochs=1, **changes), tmp_path / str(number), progress.Silent())
+        for number, changes in enumerate(
+            ({"backward.rule": "dense"}, {"backward.rule": "top_k", "backward.density": 1.0})
+        )
+    ]
+    assert runs[0].summary["train_loss"] == pytest.approx(runs[1].summary["train_loss"], rel=1e-4)
+    assert runs[0].summary["kept_fraction"] == runs[1].summary["kept_fraction"] == 1.0
+    assert runs[1].summary["gradient_angle"] < 1e-3
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_row_sparse_gradients_learn(tmp_path, optimizer):
+    rate = {"adam": 1e-2, "sgd": 0.2}[optimizer]
+    changes = {
+        "backward.rule": "unified_top_k",
+        "backward.row_sparse": True,
+        "backward.density": 0.25,
+        "optimizer.name": optimizer,
+        "optimizer.learning_rate": rate,
+    }
+    result = train_and_evaluate(config(**changes), tmp_path, progress.Silent())
+    assert result.summary["test_accuracy"] > 0.6
+    assert "row_sparse" in result.state.variables
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"data.name": "cifar11"}, "cifar11"),
+        ({"data.batch_size": 0}, "data.batch_size=0: must lie in 1"),
+        ({"epochs": 0}, "epochs=0: must be at least 1"),
+        ({"backward.density": 1.5}, "density=1.5"),
+        ({"backward.layers": "nothing"}, "matched no layer.*hidden_0/kernel"),
+        ({"backward.row_sparse": True, "backward.density": 0.5}, "row_sparse=False"),
+        ({"model.dropout": 1.0}, "dropout=1.0"),
+    ],
+)
+def test_what_cannot_be_run_is_one_sentence_and_leaves_nothing(tmp_path, changes, message):
+    with pytest.raises(ConfigError, match=message) as caught:
+        train_and_evaluate(config(**changes), tmp_path / "run", progress.Silent())
+    assert "\n" not in str(caught.value)
+    assert not (tmp_path / "run").exists()
+
+
+def test_another_config_in_the_same_folder_is_refused(whole):
+    _, workdir = whole
+    with pytest.raises(
+        ConfigError, match=r"optimizer.learning_rate is 0.001 there and 0.01 now.*--workdir"
+    ):
+        train_and_evaluate(config(**{"optimizer.learning_rate": 0.01}), workdir, progress.Silent())
+    assert json.loads((workdir / "config.json").read_text())["optimizer"]["learning_rate"] == 0.001
+
+
+def test_the_callers_config_is_left_alone(tmp_path):
+    asked = config(epochs=1)
+    before = asked.to_json()
+    train_and_evaluate(asked, tmp_path, progress.Silent())
+    assert asked.to_json() == before and not asked.is_locked
+    assert loop.Result._fields == ("summary", "history", "state")

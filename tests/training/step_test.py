@@ -1,0 +1,117 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from sparsetrain import backward
+from sparsetrain.models import MLP
+from sparsetrain.training import state, step
+
+RULES = {r"hidden.*/kernel": backward.memorized_top_k(density=0.25, decay=0.8)}
+OPTIMIZER = backward.carry_memory(optax.adam(1e-2))
+PLAIN = MLP(hidden=(8, 8), classes=3, dropout=0.2)
+MODEL = backward.linen.sparsify(PLAIN, RULES)
+IMAGES = np.random.default_rng(0).integers(0, 256, (21, 2, 3, 1), np.uint8)
+LABELS = np.random.default_rng(1).integers(0, 3, 21).astype(np.int32)
+ORDER = np.random.default_rng(2).permutation(20).astype(np.int32).reshape(5, 4)
+
+
+@pytest.fixture(scope="module")
+def functions():
+    return step.make(MODEL, OPTIMIZER)
+
+
+def start():
+    return state.create(MODEL, OPTIMIZER, step.pixels(IMAGES[:4]), seed=3)
+
+
+def train(functions, run, *calls):
+    for steps in calls:
+        run, loss = functions.train(run, IMAGES, LABELS, ORDER, np.int32(steps))
+    return run, loss
+
+
+def assert_identical(a, b):
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    for x, y in zip(
+        jax.tree.leaves(a._replace(key=None)), jax.tree.leaves(b._replace(key=None)), strict=True
+    ):
+        np.testing.assert_array_equal(x, y)
+
+
+def test_training_equals_a_plain_optax_loop(functions):
+    run = start()
+    variables, opt_state, losses = run.variables, run.opt_state, []
+    for number in range(7):
+        batch = ORDER[number % 5]
+
+        def loss(variables, batch=batch, number=number):
+            logits = MODEL.apply(
+                variables,
+                IMAGES[batch].astype(np.float32) / 255,
+                train=True,
+                rngs={"dropout": state.dropout_key(run.key, number)},
+            )
+            return -jnp.mean(jax.nn.log_softmax(logits)[jnp.arange(4), LABELS[batch]])
+
+        value, grads = jax.value_and_grad(loss)(variables)
+        updates, opt_state = OPTIMIZER.update(grads, opt_state, variables)
+        variables = optax.apply_updates(variables, updates)
+        losses.append(float(value))
+    end, mean = train(functions, start(), 7)
+    assert int(end.step) == 7
+    assert float(mean) == pytest.approx(np.mean(losses), rel=1e-5)
+    for x, y in zip(jax.tree.leaves(end.variables), jax.tree.leaves(variables), strict=True):
+        np.testing.assert_allclose(x, y, rtol=2e-4, atol=2e-5)
+    assert float(abs(end.variables["memory"]["hidden_0"]["kernel"]).max()) > 0
+
+
+def test_the_split_into_calls_does_not_change_a_bit(functions):
+    whole, _ = train(functions, start(), 9)
+    parts, _ = train(functions, start(), 0, 1, 5, 3)
+    assert_identical(whole, parts)
+
+
+def test_zero_steps_change_nothing(functions):
+    same, loss = train(functions, start(), 0)
+    assert_identical(same, start())
+    assert float(loss) == 0.0
+
+
+def test_one_program_serves_every_number_of_steps(functions):
+    run, _ = train(functions, start(), 1)
+    compiled = functions.train._cache_size()
+    train(functions, run, 2, 3, 0)
+    assert functions.train._cache_size() == compiled == 1
+
+
+def test_the_state_is_donated(functions):
+    run = start()
+    kernel = run.variables["params"]["hidden_0"]["kernel"]
+    train(functions, run, 1)
+    assert kernel.is_deleted()
+
+
+@pytest.mark.parametrize("rows", [4, 7, 21, 1000])
+def test_accuracy_counts_every_example_once(monkeypatch, rows):
+    monkeypatch.setattr(step, "EVALUATION_ROWS", rows)
+    variables = start().variables
+    predicted = PLAIN.apply({"params": variables["params"]}, step.pixels(IMAGES)).argmax(-1)
+    expected = np.mean(np.asarray(predicted) == LABELS)
+    assert 0 < expected < 1
+    accuracy = step.make(MODEL, OPTIMIZER).accuracy(variables, IMAGES, LABELS)
+    assert float(accuracy) == pytest.approx(expected)
+
+
+def test_the_angle_of_a_row_sparse_model_is_that_of_the_dense_form():
+    rules = {r"hidden.*/kernel": backward.unified_top_k(density=0.25)}
+    angles = []
+    for row_sparse in (False, True):
+        model = backward.linen.sparsify(MLP(hidden=(8, 8)), rules, row_sparse=row_sparse)
+        adam = backward.row_sparse.adam(1e-2) if row_sparse else optax.adam(1e-2)
+        optimizer = backward.carry_memory(adam)
+        variables = state.create(model, optimizer, step.pixels(IMAGES[:4]), seed=0).variables
+        angles.append(float(step.make(model, optimizer).angle(variables, IMAGES, LABELS, 4)))
+    assert angles[0] > 0.01
+    assert angles[1] == pytest.approx(angles[0], rel=1e-4)
