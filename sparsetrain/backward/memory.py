@@ -26,7 +26,7 @@ def _is_variables(node: Any) -> bool:
 
 
 def _has_nnx_memory(variables: Any) -> bool:
-    return any(path.split("/")[-1] == NNX_MEMORY for path in tree.paths(variables))
+    return any(NNX_MEMORY in path.split("/") for path in tree.paths(variables))
 
 
 def _labels(node: Any, nnx: bool) -> Any:
@@ -43,7 +43,8 @@ def _labels(node: Any, nnx: bool) -> Any:
         return models if isinstance(node, dict) else type(node)(models)
 
     def label(path: Any, _: Any) -> str:
-        return MEMORY if tree.key_name(path[-1]) == NNX_MEMORY else PARAMS
+        # Not only the last step: an nnx variable is itself a node, with its value below.
+        return MEMORY if NNX_MEMORY in map(tree.key_name, path) else PARAMS
 
     return jax.tree_util.tree_map_with_path(label, node)
 
