@@ -26,19 +26,15 @@ def parse(argv: Sequence[str]) -> list[str]:
     """Flags, with any mistake in them as one sentence."""
     try:
         rest = flags.FLAGS(argv)
-        missing = [
-            name
-            for name, flag in zip(("config", "workdir"), (CONFIG, WORKDIR), strict=True)
-            if not flag.value
-        ]
+        given = {"config": CONFIG.value, "workdir": WORKDIR.value}
     except Exception as error:  # Flag errors, and whatever a config file raises when it is run.
         text = one_line(error)
-        if field := re.match(
-            r"\W*'(\w+)'", text
-        ):  # All that ml_collections says of an unknown field.
+        # Of an unknown field ml_collections says its quoted name, and perhaps: Did you mean "name".
+        if field := re.match(r"[^\w ]+(\w+)[^\w ]", text):
             hint = re.search(r"mean \W*(\w+)", text)
             text = f"config has no field {field[1]!r}" + (f", perhaps {hint[1]!r}" if hint else "")
         sys.exit(f"{text}: see --help and the file given as --config")
+    missing = [name for name, value in given.items() if not value]
     if missing or len(rest) > 1:
         wrong = f"--{missing[0]} is missing" if missing else f"{rest[1]!r} is not a flag"
         sys.exit(
