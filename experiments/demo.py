@@ -29,7 +29,6 @@ except ImportError as error:
 WORKDIR = flags.DEFINE_string("workdir", "runs/demo", "Folder of the runs and the report.")
 SEEDS = flags.DEFINE_integer("seeds", 3, "Runs of each method.", lower_bound=1)
 EPOCHS = flags.DEFINE_integer("epochs", 15, "Passes over the training images.", lower_bound=1)
-flags.FLAGS.verbosity = -1  # Warnings; orbax tells much at the level below.
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,7 +126,7 @@ def statistics(results: Sequence[Result]) -> dict[str, Any]:
     Returns:
       Field of the summary -> {"mean", "std"}; std is 0 for a single run, None stands for "not measured".
     """
-    table = {}
+    table: dict[str, Any] = {}
     for field in results[0].summary:
         values = [result.summary[field] for result in results]
         if any(value is None for value in values):
@@ -162,4 +161,6 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    # Warnings only; orbax tells much at the level below.
+    quiet = [sys.argv[0], "--verbosity=-1", *sys.argv[1:]]
+    app.run(main, argv=quiet)

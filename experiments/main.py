@@ -19,7 +19,6 @@ except ImportError as error:
 
 CONFIG = config_flags.DEFINE_config_file("config", None, "A file of configs/.", lock_config=True)
 WORKDIR = flags.DEFINE_string("workdir", None, "Folder of the run; it is made if absent.")
-flags.FLAGS.verbosity = -1  # Warnings; orbax tells much at the level below.
 
 
 def parse(argv: Sequence[str]) -> list[str]:
@@ -51,7 +50,7 @@ def one_line(error: Exception) -> str:
 def main(argv: Sequence[str]) -> None:
     del argv
     try:
-        result = loop.train_and_evaluate(CONFIG.value, WORKDIR.value)
+        result = loop.train_and_evaluate(CONFIG.value, str(WORKDIR.value))
     except ConfigError as error:
         sys.exit(one_line(error))
     print(
@@ -62,4 +61,6 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main, flags_parser=parse)
+    # Warnings only; orbax tells much at the level below.
+    quiet = [sys.argv[0], "--verbosity=-1", *sys.argv[1:]]
+    app.run(main, argv=quiet, flags_parser=parse)

@@ -156,7 +156,11 @@ class _Run:
 
     def _train(self) -> None:
         config, functions = self.config, self.functions
-        images, labels = jax.device_put(tuple(self.data.train))
+        splits = {
+            name: jax.device_put((part.images, part.labels))
+            for name, part in self.data._asdict().items()
+        }
+        images, labels = splits["train"]
         key = state.data_key(self.state.key)
         done = self.start
         # Zero steps: compiles outside the clock.
@@ -179,7 +183,7 @@ class _Run:
             last = epoch == config.epochs
             if last or epoch % config.eval_every == 0:
                 mean, seconds = losses / self.per_epoch, waiting / self.per_epoch
-                self._evaluate(done, epoch, mean, seconds, images, labels)
+                self._evaluate(done, epoch, mean, seconds, splits)
             if last or epoch % config.checkpoint_every == 0:
                 # After the metrics, so that a restored step always has its line.
                 self.checkpoints.save(self.state)
@@ -195,27 +199,26 @@ class _Run:
         epoch: int,
         loss: float,
         seconds: float,
-        images: jax.Array,
-        labels: jax.Array,
+        splits: dict[str, tuple[jax.Array, jax.Array]],
     ) -> None:
-        variables = self.state.variables
-        examples = min(self.config.angle_examples, len(images))
+        variables, accuracy = self.state.variables, self.functions.accuracy
         metrics = {
             "epoch": epoch,
             "train_loss": loss,
-            "validation_accuracy": float(self.functions.accuracy(variables, *self.data.validation)),
-            "test_accuracy": float(self.functions.accuracy(variables, *self.data.test)),
+            "validation_accuracy": float(accuracy(variables, *splits["validation"])),
+            "test_accuracy": float(accuracy(variables, *splits["test"])),
             "kept_fraction": self.kept_fraction,
             "memory_norm": float(measure.memory_norm(variables)),
             "gradient_angle": None,
             "seconds_per_step": seconds,
         }
+        images, labels = splits["train"]
+        examples = min(self.config.angle_examples, len(images))
         if examples >= self.batch_size:
-            metrics["gradient_angle"] = float(
-                self.functions.angle(
-                    variables, images[:examples], labels[:examples], self.batch_size
-                )
+            angle = self.functions.angle(
+                variables, images[:examples], labels[:examples], self.batch_size
             )
+            metrics["gradient_angle"] = float(angle)
         for writer in self.writers:
             writer.write(done, metrics)
         self.progress.advance(done, metrics)

@@ -115,7 +115,9 @@ def gradient_angle(
             f"batch_size={batch_size}: more than the {images.shape[0]} examples of the angle; give more"
         )
     examples = count * batch_size
-    parts = tuple(x[:examples].reshape(count, batch_size, *x.shape[1:]) for x in (images, labels))
+
+    def split(x: jax.Array) -> jax.Array:
+        return x[:examples].reshape(count, batch_size, *x.shape[1:])
 
     def total(variables: Mapping[str, Any]) -> Any:
         def of_params(params: Any, *batch: jax.Array) -> jax.Array:
@@ -126,6 +128,6 @@ def gradient_angle(
             return jax.tree.map(jnp.add, sums, gradient), None
 
         zeros = jax.tree.map(jnp.zeros_like, variables["params"])
-        return jax.lax.scan(add, zeros, parts)[0]
+        return jax.lax.scan(add, zeros, (split(images), split(labels)))[0]
 
     return analysis.angle(total(variables), total(dense_variables))

@@ -48,17 +48,17 @@ class JsonLines:
             if resume_step is None or record["step"] <= resume_step
         ]
         replace_text(self.path, "".join(json.dumps(record) + "\n" for record in self.history))
-        self._file = self.path.open("a")
 
     def write(self, step: int, metrics: Mapping[str, float | None]) -> None:
         record = {"step": step} | {name: finite(value) for name, value in metrics.items()}
         self.history.append(record)
-        self._file.write(json.dumps(record) + "\n")
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        with self.path.open("a") as file:
+            file.write(json.dumps(record) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
 
     def close(self) -> None:
-        self._file.close()
+        return None
 
 
 class TensorBoard:

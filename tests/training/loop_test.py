@@ -153,6 +153,7 @@ def test_row_sparse_gradients_learn(tmp_path, optimizer):
     result = train_and_evaluate(config(**changes), tmp_path, progress.Silent())
     assert result.summary["test_accuracy"] > 0.6
     assert "row_sparse" in result.state.variables
+    assert_same_end(train_and_evaluate(config(**changes), tmp_path, progress.Silent()), result)
 
 
 @pytest.mark.parametrize(
