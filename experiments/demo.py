@@ -129,7 +129,7 @@ def statistics(results: Sequence[Result]) -> dict[str, Any]:
     table: dict[str, Any] = {}
     for field in results[0].summary:
         values = [result.summary[field] for result in results]
-        if any(value is None for value in values):
+        if any(value is None for value in values):  # Not measured, or no number.
             table[field] = {"mean": None, "std": None}
             continue
         spread = float(np.std(values, ddof=1)) if len(values) > 1 else 0.0

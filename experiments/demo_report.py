@@ -19,7 +19,8 @@ HEADINGS = (
     "at best epoch, %",
     "kept fraction",
     "memory norm",
-    "gradient angle, degrees",
+    "gradient angle, °",
+    "of hidden_0, °",
     "ms per step",
 )
 
@@ -36,7 +37,7 @@ def cells(name: str, row: Mapping[str, Mapping[str, float | None]]) -> list[str]
     """
 
     def text(field: str, factor: float, digits: int, spread: bool = True) -> str:
-        mean, std = row[field]["mean"], row[field]["std"]
+        mean, std = (row.get(field, {}).get(name) for name in ("mean", "std"))
         if mean is None or std is None:
             return "-"
         both = f"{factor * mean:.{digits}f}"
@@ -49,6 +50,7 @@ def cells(name: str, row: Mapping[str, Mapping[str, float | None]]) -> list[str]
         text("kept_fraction", 1, 4, spread=False),
         text("memory_norm", 1, 3),
         text("gradient_angle", 180 / math.pi, 1),
+        text("gradient_angle/hidden_0/kernel", 180 / math.pi, 1),
         text("seconds_per_step", 1000, 2),
     ]
 
@@ -91,7 +93,7 @@ def plot(
     figure = Figure(figsize=(6.4, 4.0), layout="constrained")
     axes = figure.subplots()
     for name, runs in histories.items():
-        values = [[record[field] for record in run] for run in runs]
+        values = [[record.get(field) for record in run] for run in runs]
         if any(value is None for run in values for value in run):
             continue
         steps = [record["step"] for record in runs[0]]
@@ -120,6 +122,11 @@ def page(table: Table, histories: Mapping[str, Sequence[History]], facts: Mappin
         for field, label, factor in (
             ("test_accuracy", "test accuracy, %", 100.0),
             ("gradient_angle", "gradient angle, degrees", 180 / math.pi),
+            (
+                "gradient_angle/hidden_0/kernel",
+                "gradient angle of the first hidden layer, degrees",
+                180 / math.pi,
+            ),
             ("train_loss", "training loss, nats", 1.0),
             ("memory_norm", "memory norm", 1.0),
         )
@@ -129,19 +136,23 @@ def page(table: Table, histories: Mapping[str, Sequence[History]], facts: Mappin
 <html lang="en"><head><meta charset="utf-8"><title>sparsetrain demo</title>
 <style>
 body {{ font: 16px/1.5 sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em; }}
-table {{ border-collapse: collapse; }} td, th {{ padding: .3em .8em; border-bottom: 1px solid #ccc; text-align: left; }}
+table {{ border-collapse: collapse; }}
+td, th {{ padding: .3em .8em; border-bottom: 1px solid #ccc; text-align: left; }}
 img {{ max-width: 100%; }}
 </style></head><body>
 <h1>Keep the largest entries, remember the rest</h1>
-<p>An MLP 64-256-256-10 learns scikit-learn's handwritten digits. SBP lets only the few largest entries of each hidden
-layer's output gradient flow back; MSBP remembers the others and adds them at the next step.</p>
+<p>An MLP 64-256-256-10 learns scikit-learn's handwritten digits. SBP lets only the few largest entries of
+each hidden layer's output gradient flow back; MSBP remembers the others and adds them at the next
+step.</p>
 <table>
 {line(HEADINGS, "th")}
 {body}
 </table>
-<p>Mean ± sample standard deviation over seeds; plots: mean and one standard deviation. The gradient angle lies between the
-sparse gradient and the true one of all parameters on the same training images, after each epoch. The memory norm is that of the stored total
-of all layers. Times are of whole training steps on this machine.</p>
+<p>Mean ± sample standard deviation over seeds; plots: mean and one standard deviation. The gradient
+angle lies between the sparse gradient and the true one on the same training images, after each epoch: of
+all parameters as one vector, where the dense output layer weighs in, and of the first hidden layer's
+weights alone. The memory norm is that of the stored total of all layers. Times are of whole training steps
+on this machine.</p>
 <p>{listed}</p>
 {plots}
 </body></html>

@@ -115,6 +115,7 @@ class _Run:
         abstract = jax.eval_shape(create)
         layers = model.layers(jax.random.key(0), inputs) if hasattr(model, "layers") else []
         self.kept_fraction = measure.kept_fraction(layers)
+        self.sparse_paths = tuple(dict.fromkeys(layer.path for layer in layers if layer.rule))
         self._claim()
         self.checkpoints = Checkpoints(workdir / "checkpoints")
         restored = self.checkpoints.restore(abstract, progress.note)
@@ -209,16 +210,16 @@ class _Run:
             "test_accuracy": float(accuracy(variables, *splits["test"])),
             "kept_fraction": self.kept_fraction,
             "memory_norm": float(measure.memory_norm(variables)),
-            "gradient_angle": None,
             "seconds_per_step": seconds,
+            "gradient_angle": None,
         }
         images, labels = splits["train"]
         examples = min(self.config.angle_examples, len(images))
         if examples >= self.batch_size:
-            angle = self.functions.angle(
-                variables, images[:examples], labels[:examples], self.batch_size
+            angles = self.functions.angles(
+                variables, images[:examples], labels[:examples], self.batch_size, self.sparse_paths
             )
-            metrics["gradient_angle"] = float(angle)
+            metrics |= {name: float(value) for name, value in angles.items()}
         for writer in self.writers:
             writer.write(done, metrics)
         self.progress.advance(done, metrics)
@@ -243,7 +244,7 @@ class _Run:
             "train_loss": last["train_loss"],
             "kept_fraction": last["kept_fraction"],
             "memory_norm": last["memory_norm"],
-            "gradient_angle": last["gradient_angle"],
+            **{name: last[name] for name in last if name.startswith("gradient_angle")},
             "seconds_per_step": float(np.median(seconds)),
         }
 

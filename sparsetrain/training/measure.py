@@ -1,7 +1,7 @@
 """What is measured beside loss and accuracy: kept fraction, memory norm, gradient angle."""
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 import jax
@@ -69,15 +69,16 @@ def memory_norm(variables: Mapping[str, Any]) -> jax.Array:
     return optax.tree.norm(memories) if memories else jnp.zeros([], jnp.float32)
 
 
-def gradient_angle(
+def gradient_angles(
     loss: Callable[..., jax.Array],
     variables: Mapping[str, Any],
     dense_variables: Mapping[str, Any],
     images: jax.Array,
     labels: jax.Array,
     batch_size: int,
-) -> jax.Array:
-    """Angle between the sparse and the true gradient of all parameters, on the same examples.
+    paths: Collection[str] = (),
+) -> dict[str, jax.Array]:
+    """Angles between the sparse and the true gradient on the same examples.
 
         delta = angle(mean_b g_b, mean_b grad l_b)        b: the batches that the examples fall into
 
@@ -90,9 +91,11 @@ def gradient_angle(
       images: [N, ...]; the last N mod batch_size examples are left out.
       labels: [N].
       batch_size: rows of a training step, on which unified selection and memory depend; at most N.
+      paths: parameters whose own angle is wanted too.
 
     Returns:
-      float32 scalar in radians, 0 to pi.
+      "gradient_angle", of all parameters as one vector, and "gradient_angle/<path>" for every path; float32
+      scalars in radians, 0 to pi, NaN where a gradient is zero.
 
     Raises:
       ValueError: fewer examples than one batch.
@@ -103,31 +106,28 @@ def gradient_angle(
       >>> import jax.numpy as jnp
       >>> def loss(variables, x, y):                     # a "memory" hides the second weight's gradient
       ...     weights = jnp.array([1.0, 0.0 if "memory" in variables else 1.0])
-      ...     return jnp.sum(weights * variables["params"] * x.mean(0))
-      >>> dense = {"params": jnp.ones(2)}
-      >>> angle = gradient_angle(loss, dense | {"memory": {}}, dense, jnp.ones([4, 2]), jnp.ones(4), 2)
-      >>> round(float(angle), 3)                                                # pi / 4
+      ...     return jnp.sum(weights * variables["params"]["w"] * x.mean(0))
+      >>> dense = {"params": {"w": jnp.ones(2)}}
+      >>> sparse = dense | {"memory": {}}
+      >>> angles = gradient_angles(loss, sparse, dense, jnp.ones([4, 2]), jnp.ones(4), batch_size=2)
+      >>> round(float(angles["gradient_angle"]), 3)                             # pi / 4
       0.785
     """
-    count = images.shape[0] // batch_size
-    if count == 0:
+    examples = images.shape[0] // batch_size * batch_size
+    if examples == 0:
         raise ValueError(
             f"batch_size={batch_size}: more than the {images.shape[0]} examples of the angle; give more"
         )
-    examples = count * batch_size
+    data = (images[:examples], labels[:examples])
 
-    def split(x: jax.Array) -> jax.Array:
-        return x[:examples].reshape(count, batch_size, *x.shape[1:])
-
-    def total(variables: Mapping[str, Any]) -> Any:
+    def mean_gradient(variables: Mapping[str, Any]) -> Any:
         def of_params(params: Any, *batch: jax.Array) -> jax.Array:
             return loss({**variables, "params": params}, *batch)
 
-        def add(sums: Any, batch: tuple[jax.Array, jax.Array]) -> tuple[Any, None]:
-            gradient = jax.grad(of_params)(variables["params"], *batch)
-            return jax.tree.map(jnp.add, sums, gradient), None
+        return analysis.full_data_gradient(of_params, variables["params"], data, batch_size)
 
-        zeros = jax.tree.map(jnp.zeros_like, variables["params"])
-        return jax.lax.scan(add, zeros, (split(images), split(labels)))[0]
-
-    return analysis.angle(total(variables), total(dense_variables))
+    sparse, true = mean_gradient(variables), mean_gradient(dense_variables)
+    leaves = analysis.angle_per_leaf(sparse, true)
+    return {"gradient_angle": analysis.angle(sparse, true)} | {
+        f"gradient_angle/{path}": leaves[path] for path in paths
+    }

@@ -24,13 +24,13 @@ class Functions(NamedTuple):
       loss: (variables, images, labels, dropout key or None) -> mean cross entropy in nats.
       train: (state, images, labels, order, steps) -> (state after `steps` steps, mean loss over them).
       accuracy: (variables, images, labels) -> share of examples whose largest logit is the label.
-      angle: (variables, images, labels, batch size) -> gradient angle in radians, see `measure`.
+      angles: (variables, images, labels, batch size, paths) -> gradient angles in radians, see `measure`.
     """
 
     loss: Callable[..., jax.Array]
     train: Callable[..., tuple[TrainState, jax.Array]]
     accuracy: Callable[..., jax.Array]
-    angle: Callable[..., jax.Array]
+    angles: Callable[..., dict[str, jax.Array]]
 
 
 def pixels(images: jax.Array) -> jax.Array:
@@ -118,15 +118,21 @@ def make(model: Any, optimizer: optax.GradientTransformation) -> Functions:
             total += hits((images[whole:], labels[whole:]))
         return total.astype(jnp.float32) / examples
 
-    def angle(variables: Any, images: jax.Array, labels: jax.Array, batch_size: int) -> jax.Array:
+    def angles(
+        variables: Any,
+        images: jax.Array,
+        labels: jax.Array,
+        batch_size: int,
+        paths: tuple[str, ...] = (),
+    ) -> dict[str, jax.Array]:
         # Without its taps a row-sparse model has the same gradient in dense form.
         sparse = without(variables, "row_sparse")
         dense = without(variables, *SPARSE_COLLECTIONS)
-        return measure.gradient_angle(loss, sparse, dense, images, labels, batch_size)
+        return measure.gradient_angles(loss, sparse, dense, images, labels, batch_size, paths)
 
     return Functions(
         loss,
         jax.jit(train, donate_argnums=0),
         jax.jit(accuracy),
-        jax.jit(angle, static_argnums=3),
+        jax.jit(angles, static_argnums=(3, 4)),
     )

@@ -81,7 +81,16 @@ def test_what_a_run_writes(whole):
     assert result.summary["test_accuracy"] > 0.5
     assert result.summary["kept_fraction"] == pytest.approx(3 / 32)
     assert result.summary["memory_norm"] > 0
-    assert 0 < result.summary["gradient_angle"] < np.pi / 2
+    angles = [name for name in history[0] if name.startswith("gradient_angle")]
+    assert angles == [
+        "gradient_angle",
+        "gradient_angle/hidden_0/kernel",
+        "gradient_angle/hidden_1/kernel",
+    ]
+    assert all(0 < record[name] < np.pi for record in history for name in angles)
+    assert {name: result.summary[name] for name in angles} == {
+        name: history[-1][name] for name in angles
+    }
     assert 0 < result.summary["seconds_per_step"] < 1
     assert int(result.state.step) == result.summary["steps"]
 

@@ -63,8 +63,8 @@ def test_everything_kept_has_angle_zero():
     model = sparsified(backward.top_k(density=1.0))
     variables = model.init(jax.random.key(2), INPUTS[:4])
     dense = {"params": variables["params"]}
-    angle = measure.gradient_angle(loss_of(model), variables, dense, INPUTS, LABELS, 4)
-    assert float(angle) < 1e-3
+    angle = measure.gradient_angles(loss_of(model), variables, dense, INPUTS, LABELS, 4)
+    assert float(angle["gradient_angle"]) < 1e-3
 
 
 def test_angle_equals_numpy_on_the_mean_over_batches():
@@ -80,16 +80,24 @@ def test_angle_equals_numpy_on_the_mean_over_batches():
             batch = slice(start, start + 4)
             gradient = jax.grad(loss)(variables, INPUTS[batch], LABELS[batch])["params"]
             leaves = [np.asarray(leaf, np.float64).ravel() for leaf in jax.tree.leaves(gradient)]
+            leaves.append(np.asarray(gradient["hidden_1"]["kernel"], np.float64).ravel())
             total = total + np.concatenate(leaves)
-        return total
+        return np.split(total, [-200])  # All parameters, and a second time hidden_1/kernel.
 
-    sparse, true = mean_gradient(variables), mean_gradient(dense)
-    expected = np.arccos(sparse @ true / np.linalg.norm(sparse) / np.linalg.norm(true))
-    assert expected > 0.1
-    angle = measure.gradient_angle(loss, variables, dense, INPUTS, LABELS, 4)
-    assert float(angle) == pytest.approx(expected, rel=1e-4)
+    def angle(a, b):
+        return np.arccos(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
+
+    expected = [
+        angle(a, b) for a, b in zip(mean_gradient(variables), mean_gradient(dense), strict=True)
+    ]
+    assert min(expected) > 0.1 and abs(expected[0] - expected[1]) > 0.1
+    angles = measure.gradient_angles(
+        loss, variables, dense, INPUTS, LABELS, 4, ("hidden_1/kernel",)
+    )
+    assert list(angles) == ["gradient_angle", "gradient_angle/hidden_1/kernel"]
+    np.testing.assert_allclose(list(angles.values()), expected, rtol=1e-4)
 
 
 def test_too_few_examples_for_the_angle():
     with pytest.raises(ValueError, match="batch_size=14: more than the 13"):
-        measure.gradient_angle(None, {}, {}, INPUTS, LABELS, 14)
+        measure.gradient_angles(None, {}, {}, INPUTS, LABELS, 14)
