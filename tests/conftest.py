@@ -1,0 +1,34 @@
+"""Strictness for all tests and doctests, and the way to real data."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import pytest
+
+# A broadcast over unequal ranks or a silent promotion is an error, in our code and in what it calls.
+jax.config.update("jax_numpy_rank_promotion", "raise")
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+
+def find_data(name: str) -> Path:
+    """Folder of a real data set; skips the test where it is absent, fails it in continuous integration."""
+    root = os.environ.get("SPARSETRAIN_DATA")
+    if root and (folder := Path(root) / name).is_dir():
+        return folder
+    reason = f"needs the folder {name} in $SPARSETRAIN_DATA, which is {root or 'not set'}"
+    if os.environ.get("CI", "").lower() in ("", "0", "false"):
+        pytest.skip(reason)
+    pytest.fail(f"{reason}; with CI set a test may not skip for want of data", pytrace=False)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    for marker in item.iter_markers("needs_data"):
+        find_data(*marker.args)
+
+
+@pytest.fixture
+def data_dir() -> Callable[[str], Path]:
+    """Name of a real data set -> its folder."""
+    return find_data
