@@ -1,12 +1,14 @@
-"""Memorized sparse backpropagation on the digits that ship inside scikit-learn: the small job of every machine.
+"""Memorized sparse backpropagation on the digits inside scikit-learn: the small job of every machine.
 
-Setting: MLP 64-256-256-10, batch 32, Adam 1e-3, mean loss, 15 epochs, 3 of 256 gradient entries kept, decay .8.
+Setting: MLP 64-256-256-10, batch 32, Adam 1e-3, mean loss, 15 epochs, 3 of 256 gradient entries
+kept, decay .8.
 
     python -m experiments.main --config=configs/digits.py --workdir=runs/digits
     python -m experiments.main --config=configs/digits.py --workdir=runs/digits_sbp \
         --config.backward.rule=top_k --config.backward.density=0.04
 
-Expect: test accuracy about .92 (SBP .73, dense .98), spread over seeds about .02. Time: about 10 s on 2 CPU cores.
+Expect: test accuracy about .92 (SBP .73, dense .98), spread over seeds about .02. Time: about 10 s
+on 2 CPU cores.
 """
 
 import ml_collections
@@ -35,7 +37,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.model.dropout = 0.0
     config.model.activation = "relu"
 
-    # A rule takes of these settings what it knows: `decay` does nothing to `top_k`, nor `score` to `memorized_top_k`.
+    # A rule takes of these settings what it knows: `decay` does nothing to `top_k`.
     config.backward = ml_collections.ConfigDict()
     config.backward.rule = (
         "memorized_top_k"  # dense, top_k, memorized_top_k, unified_top_k, random_k.

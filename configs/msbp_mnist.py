@@ -1,7 +1,7 @@
 """Table 2 (MNIST) of "Memorized Sparse Backpropagation" (arXiv 1905.10194).
 
-Setting of the paper: MLP 784-500-500-10, batch 32, Adam 1e-3, dropout .1, 20 epochs, 55,000/5,000/10,000 images,
-20 of 500 gradient entries kept, decay .8, output layer dense.
+Setting of the paper: MLP 784-500-500-10, batch 32, Adam 1e-3, dropout .1, 20 epochs,
+55,000/5,000/10,000 images, 20 of 500 gradient entries kept, decay .8, output layer dense.
 
     python -m experiments.main --config=configs/msbp_mnist.py --workdir=runs/msbp_mnist
     python -m experiments.main --config=configs/msbp_mnist.py --workdir=runs/sbp_k5 \

@@ -1,9 +1,9 @@
-"""Dense, SBP and MSBP training side by side on the digits inside scikit-learn, in a few minutes on two cores.
+"""Dense, SBP and MSBP training side by side on the digits inside scikit-learn, in a minute or two.
 
     python -m experiments.demo --workdir=runs/demo
 
-Prints a table and writes `report.html` and `results.json` into the work directory. Started again it reads the runs that
-are there and makes the missing ones.
+Prints a table and writes `report.html` and `results.json` into the work directory. Started again it
+reads the runs that are there and makes the missing ones.
 """
 
 import dataclasses
@@ -124,7 +124,8 @@ def statistics(results: Sequence[Result]) -> dict[str, Any]:
       results: finished runs of one method.
 
     Returns:
-      Field of the summary -> {"mean", "std"}; std is 0 for a single run, None stands for "not measured".
+      Field of the summary -> {"mean", "std"}; std is 0 for a single run, None stands for "not
+      measured".
     """
     table: dict[str, Any] = {}
     for field in results[0].summary:

@@ -30,7 +30,8 @@ def cells(name: str, row: Mapping[str, Mapping[str, float | None]]) -> list[str]
 
     Args:
       name: of the method.
-      row: field of a run's summary -> {"mean", "std"} over seeds; an angle is in radians, a time in seconds.
+      row: field of a run's summary -> {"mean", "std"} over seeds; an angle is in radians, a time in
+        seconds.
 
     Returns:
       One text per heading; "mean ± std" where there is a spread to tell.
@@ -77,7 +78,7 @@ def print_table(table: Table) -> None:
 def plot(
     histories: Mapping[str, Sequence[History]], field: str, label: str, factor: float = 1.0
 ) -> str:
-    """An SVG drawing of one metric over steps: the mean over seeds in a band of one standard deviation.
+    """An SVG drawing of one metric over steps: the mean over seeds, one standard deviation around it.
 
     Args:
       histories: method -> one history per seed.
@@ -141,18 +142,18 @@ td, th {{ padding: .3em .8em; border-bottom: 1px solid #ccc; text-align: left; }
 img {{ max-width: 100%; }}
 </style></head><body>
 <h1>Keep the largest entries, remember the rest</h1>
-<p>An MLP 64-256-256-10 learns scikit-learn's handwritten digits. SBP lets only the few largest entries of
-each hidden layer's output gradient flow back; MSBP remembers the others and adds them at the next
+<p>An MLP 64-256-256-10 learns scikit-learn's handwritten digits. SBP lets only the few largest entries
+of each hidden layer's output gradient flow back; MSBP remembers the others and adds them at the next
 step.</p>
 <table>
 {line(HEADINGS, "th")}
 {body}
 </table>
 <p>Mean ± sample standard deviation over seeds; plots: mean and one standard deviation. The gradient
-angle lies between the sparse gradient and the true one on the same training images, after each epoch: of
-all parameters as one vector, where the dense output layer weighs in, and of the first hidden layer's
-weights alone. The memory norm is that of the stored total of all layers. Times are of whole training steps
-on this machine.</p>
+angle lies between the sparse gradient and the true one on the same training images, after each
+epoch: of all parameters as one vector, where the dense output layer weighs in, and of the first
+hidden layer's weights alone. The memory norm is that of the stored total of all layers. Times are
+of whole training steps on this machine.</p>
 <p>{listed}</p>
 {plots}
 </body></html>

@@ -1,6 +1,7 @@
 """Trains one configuration; killed and started again with the same command it continues.
 
-    python -m experiments.main --config=configs/digits.py --config.backward.density=0.04 --workdir=runs/digits
+    python -m experiments.main --config=configs/digits.py --workdir=runs/digits \\
+        --config.backward.density=0.04
 
 Anything wrong with the request is one sentence on standard error and exit code 1.
 """

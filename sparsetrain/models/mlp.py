@@ -13,8 +13,8 @@ class MLP(nn.Module):
 
         h_l = dropout(activation(h_{l-1} W_l + b_l)),    logits = h_L W + b
 
-    Layers are named `hidden_0`, `hidden_1`, ... and `output`. Weights start from the normal distribution of
-    He et al. (arXiv 1502.01852), biases at zero.
+    Layers are named `hidden_0`, `hidden_1`, ... and `output`. Weights start from the normal
+    distribution of He et al. (arXiv 1502.01852), biases at zero.
 
     Attributes:
       hidden: outputs of each hidden layer.

@@ -57,8 +57,8 @@ def rule(name: str, settings: Mapping[str, Any]) -> Any:
 
     Args:
       name: key of `backward.RULES`, such as "memorized_top_k".
-      settings: may hold more than this rule takes, so that one config serves every rule: a `decay` does
-        nothing to "top_k". A setting that is None keeps the rule's own default.
+      settings: may hold more than this rule takes, so that one config serves every rule: a `decay`
+        does nothing to "top_k". A setting that is None keeps the rule's own default.
 
     Returns:
       The rule.
@@ -81,9 +81,9 @@ def rules(config: ml_collections.ConfigDict | ml_collections.FrozenConfigDict) -
     """Path regex -> rule from the `backward` section.
 
     Args:
-      config: `rule` (registry name; "dense" for plain backpropagation), `layers` (regex that must match a
-        kernel's path in full), `overrides` (tuple of (regex, rule name, tuple of (setting, value)) that are
-        tried first), and the settings of the rule.
+      config: `rule` (registry name; "dense" for plain backpropagation), `layers` (regex that must
+        match a kernel's path in full), `overrides` (tuple of (regex, rule name, tuple of (setting,
+        value)) that are tried first), and the settings of the rule.
 
     Returns:
       Rules in the order in which they are tried; empty where all is dense.
@@ -149,7 +149,7 @@ def functions(
     optimizer_config: ml_collections.FrozenConfigDict,
     classes: int,
 ) -> tuple[Any, optax.GradientTransformation, step.Functions]:
-    """Model, optimizer and compiled functions; runs that differ only in their seed share one compilation."""
+    """Model, optimizer and compiled functions; runs that differ only in their seed share them."""
     table = rules(backward_config)
     row_sparse = bool(backward_config.row_sparse) and bool(table)
     sparse = model(model_config, table, classes, row_sparse)

@@ -24,9 +24,9 @@ def from_tree(tree: dict[str, Any]) -> TrainState:
 class Checkpoints:
     """The last few states of a run on disk.
 
-    orbax writes a checkpoint under a temporary name and renames it when it is whole, so a killed process never
-    leaves one that looks finished. Two are kept: if the last cannot be read all the same (a disk fault), the
-    one before it is restored.
+    orbax writes a checkpoint under a temporary name and renames it when it is whole, so a killed
+    process never leaves one that looks finished. Two are kept: if the last cannot be read all the
+    same (a disk fault), the one before it is restored.
 
     Args:
       directory: folder of the checkpoints, made if absent.

@@ -47,17 +47,18 @@ def train_and_evaluate(
 ) -> Result:
     """Trains the network of a config, or continues where an earlier call was cut off.
 
-    Writes into `workdir`: `config.json`, `metrics.jsonl` (a line per evaluation), `checkpoints/`, TensorBoard
-    events in `events/` where TensorBoard is installed, and at the end `summary.json`. A finished run is read
-    back, not repeated.
+    Writes into `workdir`: `config.json`, `metrics.jsonl` (a line per evaluation), `checkpoints/`,
+    TensorBoard events in `events/` where TensorBoard is installed, and at the end `summary.json`. A
+    finished run is read back, not repeated.
 
-    Killed at any moment and called again with the same config, a run continues from its last checkpoint. Batches
-    and dropout depend on the seed and the step alone, and a step is one compiled program however many of them
-    a call makes, so on CPU the parameters end bit-identical to those of a run that was never killed. On a
-    GPU, XLA adds with atomics in a scatter-add whose indices may repeat (the gradient of a gather, such as
-    an embedding) and chooses algorithms by timing them, so two runs may differ in the last bits;
-    `XLA_FLAGS=--xla_gpu_deterministic_ops=true` forbids both at some cost of time. Our own rules scatter
-    by `set` on distinct columns, which is deterministic.
+    Killed at any moment and called again with the same config, a run continues from its last
+    checkpoint. Batches and dropout depend on the seed and the step alone, and a step is one
+    compiled program however many of them a call makes, so on CPU the parameters end bit-identical
+    to those of a run that was never killed. On a GPU, XLA adds with atomics in a scatter-add whose
+    indices may repeat (the gradient of a gather, such as an embedding) and chooses algorithms by
+    timing them, so two runs may differ in the last bits; `XLA_FLAGS=--xla_gpu_deterministic_ops=true`
+    forbids both at some cost of time. Our own rules scatter by `set` on distinct columns, which is
+    deterministic.
 
     Args:
       config: see `configs/` for the fields.
@@ -65,14 +66,14 @@ def train_and_evaluate(
       progress: what a person sees; a bar on a terminal and plain lines elsewhere by default.
 
     Returns:
-      `Result`. Of the fields of `summary`, accuracies are fractions, `train_loss` is the mean over the last epoch in
-      nats, `gradient_angle` is in radians, `kept_fraction`
-      the share of output-gradient entries that the rules keep, `memory_norm` the norm of the stored
-      total, `seconds_per_step` the median over evaluations, without compilation.
+      `Result`. Of the fields of `summary`, accuracies are fractions, `train_loss` is the mean over
+      the last epoch in nats, `gradient_angle` is in radians, `kept_fraction` the share of
+      output-gradient entries that the rules keep, `memory_norm` the norm of the stored total,
+      `seconds_per_step` the median over evaluations, without compilation.
 
     Raises:
-      build.ConfigError: the config cannot be run: an unknown name, a value out of range, data that cannot be read,
-        a missing package, or a `workdir` that holds a run with another config.
+      build.ConfigError: the config cannot be run: an unknown name, a value out of range, data that
+        cannot be read, a missing package, or a `workdir` that holds a run with another config.
     """
     progress = progress or choose()
     with build.config_errors():
@@ -97,7 +98,8 @@ class _Run:
         self.batch_size = config.data.batch_size
         if not 1 <= self.batch_size <= len(images):
             raise ValueError(
-                f"data.batch_size={self.batch_size}: must lie in 1..{len(images)}, the training examples"
+                f"data.batch_size={self.batch_size}: must lie in 1..{len(images)}, "
+                "the number of training examples"
             )
         for field in ("epochs", "eval_every", "checkpoint_every", "steps_per_call"):
             if config[field] < 1:

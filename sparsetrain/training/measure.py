@@ -14,12 +14,12 @@ from sparsetrain import analysis
 def kept_fraction(layers: Iterable[Any]) -> float:
     """Share of output-gradient entries that the rules let through, over all layers they match.
 
-    Each matched layer's rule selects once from a random cotangent of that layer's size, and the entries that
-    come out are counted; nothing is read off the configured density.
+    Each matched layer's rule selects once from a random cotangent of that layer's size, and the
+    entries that come out are counted; nothing is read off the configured density.
 
     Args:
-      layers: records as from `backward.linen.sparsify(...).layers(...)`, with `path`, `rows`, `output_shape`,
-        `positions` and `rule` (None for a layer that no rule matches).
+      layers: records as from `backward.linen.sparsify(...).layers(...)`, with `path`, `rows`,
+        `output_shape`, `positions` and `rule` (None for a layer that no rule matches).
 
     Returns:
       Kept entries / entries, 1.0 where no layer is matched.
@@ -51,8 +51,9 @@ def kept_fraction(layers: Iterable[Any]) -> float:
 def memory_norm(variables: Mapping[str, Any]) -> jax.Array:
     """Euclidean norm of what is remembered, over all layers.
 
-    The stored total M is measured, which a step spreads over its rows; with a mean loss it has the scale of
-    the batch gradient of a bias. Scalars are step counters, not memories, and are left out.
+    The stored total M is measured, which a step spreads over its rows; with a mean loss it has the
+    scale of the batch gradient of a bias. Scalars are step counters, not memories, and are left
+    out.
 
     Args:
       variables: may have a "memory" collection.
@@ -62,7 +63,8 @@ def memory_norm(variables: Mapping[str, Any]) -> jax.Array:
 
     Example:
       >>> import jax.numpy as jnp
-      >>> float(memory_norm({"memory": {"hidden": jnp.array([3.0, 4.0]), "counter": jnp.array(9.0)}}))
+      >>> memory = {"hidden": jnp.array([3.0, 4.0]), "counter": jnp.array(9.0)}
+      >>> float(memory_norm({"memory": memory}))
       5.0
     """
     memories = [m for m in jax.tree.leaves(variables.get("memory", {})) if m.ndim]
@@ -82,7 +84,8 @@ def gradient_angles(
 
         delta = angle(mean_b g_b, mean_b grad l_b)        b: the batches that the examples fall into
 
-    Dropout is off. Every batch receives the memory that `variables` holds, as the next training step would.
+    Dropout is off. Every batch receives the memory that `variables` holds, as the next training
+    step would.
 
     Args:
       loss: (variables, images, labels) -> mean loss.
@@ -94,8 +97,8 @@ def gradient_angles(
       paths: parameters whose own angle is wanted too.
 
     Returns:
-      "gradient_angle", of all parameters as one vector, and "gradient_angle/<path>" for every path; float32
-      scalars in radians, 0 to pi, NaN where a gradient is zero.
+      "gradient_angle", of all parameters as one vector, and "gradient_angle/<path>" for every
+      path; float32 scalars in radians, 0 to pi, NaN where a gradient is zero.
 
     Raises:
       ValueError: fewer examples than one batch.
@@ -104,7 +107,7 @@ def gradient_angles(
 
     Example:
       >>> import jax.numpy as jnp
-      >>> def loss(variables, x, y):                     # a "memory" hides the second weight's gradient
+      >>> def loss(variables, x, y):  # a "memory" hides the second weight's gradient
       ...     weights = jnp.array([1.0, 0.0 if "memory" in variables else 1.0])
       ...     return jnp.sum(weights * variables["params"]["w"] * x.mean(0))
       >>> dense = {"params": {"w": jnp.ones(2)}}
@@ -116,7 +119,8 @@ def gradient_angles(
     examples = images.shape[0] // batch_size * batch_size
     if examples == 0:
         raise ValueError(
-            f"batch_size={batch_size}: more than the {images.shape[0]} examples of the angle; give more"
+            f"batch_size={batch_size}: more than the {images.shape[0]} examples of the angle; "
+            "give more"
         )
     data = (images[:examples], labels[:examples])
 

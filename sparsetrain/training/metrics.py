@@ -24,8 +24,8 @@ class Writer(Protocol):
 class JsonLines:
     """`metrics.jsonl`: one object a line, with its step; a number that is not finite becomes null.
 
-    Opening an existing file cuts it back to the step a run continues from, and drops the torn last line that a
-    killed process may leave.
+    Opening an existing file cuts it back to the step a run continues from, and drops the torn last
+    line that a killed process may leave.
 
     Args:
       path: the file.
@@ -65,8 +65,8 @@ class TensorBoard:
     """Scalars as TensorBoard events, written without TensorFlow.
 
     Args:
-      directory: folder of the event files; a resumed run adds one, and TensorBoard hides the events of the
-        old one behind the restart.
+      directory: folder of the event files; a resumed run adds one, and TensorBoard hides the events
+        of the old one behind the restart.
     """
 
     def __init__(self, directory: str | os.PathLike[str]) -> None:

@@ -10,8 +10,8 @@ import optax
 class TrainState(NamedTuple):
     """The whole of a run between two steps.
 
-    The key never changes: each use folds the step and its purpose into it, so a restored state needs no
-    other position to draw the same batches and the same dropout again.
+    The key never changes: each use folds the step and its purpose into it, so a restored state
+    needs no other position to draw the same batches and the same dropout again.
 
     Attributes:
       step: int32 [], optimizer steps done.
@@ -34,8 +34,8 @@ def create(
     Args:
       model: anything with linen's `init(key, inputs)`, sparsified or not.
       optimizer: transformation of the whole variables, for instance from `backward.carry_memory`.
-      inputs: [B, ...] one batch of model inputs; only shape and dtype matter. B is the training batch
-        size, because a slot memory takes its number of rows from here.
+      inputs: [B, ...] one batch of model inputs; only shape and dtype matter. B is the training
+        batch size, because a slot memory takes its number of rows from here.
       seed: fixes initialisation, order of the data and dropout.
 
     Returns:

@@ -22,9 +22,11 @@ class Functions(NamedTuple):
 
     Attributes:
       loss: (variables, images, labels, dropout key or None) -> mean cross entropy in nats.
-      train: (state, images, labels, order, steps) -> (state after `steps` steps, mean loss over them).
+      train: (state, images, labels, order, steps) -> (state after `steps` steps, mean loss over
+        them).
       accuracy: (variables, images, labels) -> share of examples whose largest logit is the label.
-      angles: (variables, images, labels, batch size, paths) -> gradient angles in radians, see `measure`.
+      angles: (variables, images, labels, batch size, paths) -> gradient angles in radians, see
+        `measure`.
     """
 
     loss: Callable[..., jax.Array]
@@ -34,7 +36,7 @@ class Functions(NamedTuple):
 
 
 def pixels(images: jax.Array) -> jax.Array:
-    """uint8 [B, H, W, C] -> float32 in [0, 1]. Data stay bytes on the device, a quarter of the memory."""
+    """uint8 [B, H, W, C] -> float32 in [0, 1]; kept as bytes, data take a quarter of the memory."""
     return images.astype(jnp.float32) / 255.0
 
 
@@ -46,11 +48,13 @@ def without(variables: Mapping[str, Any], *collections: str) -> dict[str, Any]:
 def make(model: Any, optimizer: optax.GradientTransformation) -> Functions:
     """The functions of a run for a classifier of images.
 
-    `train` takes the number of steps as data, so one compiled program serves every call: a whole epoch, the
-    rest of one after a restart, and a call of zero steps that only compiles. Its state is donated.
+    `train` takes the number of steps as data, so one compiled program serves every call: a whole
+    epoch, the rest of one after a restart, and a call of zero steps that only compiles. Its state
+    is donated.
 
     Args:
-      model: linen module or `backward.linen.sparsify` of one, called as `apply(variables, x, train=...)`.
+      model: linen module or `backward.linen.sparsify` of one, called as `apply(variables, x,
+        train=...)`.
       optimizer: transformation of the whole variables.
 
     Returns:

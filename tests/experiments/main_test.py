@@ -75,7 +75,8 @@ def test_a_missing_extra_is_one_sentence_and_exit_code_1(tmp_path, package):
     done = run(CONFIG, f"--workdir={tmp_path}", PYTHONPATH=path)
     assert done.returncode == 1
     assert done.stderr.strip() == (
-        f"No module named {package!r}: install what training needs with  pip install 'sparsetrain[train]'"
+        f"No module named {package!r}: "
+        "install what training needs with  pip install 'sparsetrain[train]'"
     )
 
 

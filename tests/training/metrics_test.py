@@ -51,12 +51,13 @@ def test_tensorboard_events_without_tensorflow(tmp_path):
     pytest.importorskip("tensorboard")
     script = (
         "import sys; from sparsetrain.training.metrics import TensorBoard\n"
-        f"writer = TensorBoard({str(tmp_path)!r}); writer.write(7, {{'loss': 0.25, 'angle': None}}); writer.close()\n"
+        f"writer = TensorBoard({str(tmp_path)!r})\n"
+        "writer.write(7, {'loss': 0.25, 'angle': None}); writer.close()\n"
         "from tensorboard.backend.event_processing import event_file_loader as loader\n"
         f"import glob; (path,) = glob.glob({str(tmp_path)!r} + '/*tfevents*')\n"
         "assert 'tensorflow' not in sys.modules\n"
-        "events = [(e.step, v.tag) for e in loader.EventFileLoader(path).Load() for v in e.summary.value]\n"
-        "print(events)\n"
+        "for event in loader.EventFileLoader(path).Load():\n"
+        "    print([(event.step, value.tag) for value in event.summary.value])\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
