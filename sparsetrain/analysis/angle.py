@@ -61,18 +61,19 @@ def _paired(estimate: Any, true: Any) -> list[tuple[str, jax.Array, jax.Array]]:
 def angle(estimate: Any, true: Any) -> jax.Array:
     """Gradient estimation angle between two gradients, each taken as one long vector.
 
-        delta = angle(g, dl/dv) = 2 atan2(|a - b|, |a + b|),      a = g / |g|,  b = (dl/dv) / |dl/dv|
+        delta = angle(g, dl/dv) = 2 atan2(|a - b|, |a + b|)
+        a = g / |g|,    b = (dl/dv) / |dl/dv|
 
-    The arccos of the cosine would lose half the digits near 0 and pi (in float32 everything below 3e-4 reads
-    as 0); this form does not. Sums are taken in float32, or float64 where a leaf has it.
+    The arccos of the cosine would lose half the digits near 0 and pi (in float32 everything below
+    3e-4 reads as 0); this form does not. Sums are taken in float32, or float64 where a leaf has it.
 
     Args:
       estimate: tree of float arrays, any shapes; for example a sparse gradient.
       true: tree of the same structure and shapes.
 
     Returns:
-      Scalar in radians, 0 to pi. NaN, never a number, where a vector has no direction: all its entries are zero,
-      or one is not finite.
+      Scalar in radians, 0 to pi. NaN, never a number, where a vector has no direction: all its
+      entries are zero, or one is not finite.
 
     Raises:
       ValueError: the trees have different paths or shapes, or hold no entry.
@@ -125,15 +126,17 @@ def full_data_gradient(
 
         dl/dv = (1/N) sum_c N_c grad l_c(v),      l_c: mean loss of chunk c with N_c examples
 
-    Every example counts, the ones of a partial last chunk too. With a sparse backward rule this is the mean of the
-    chunks' estimates, which does depend on `batch_size` (and on the memory, which is not updated here): use the
-    training batch size. For the true gradient any size does.
+    Every example counts, the ones of a partial last chunk too. With a sparse backward rule this is
+    the mean of the chunks' estimates, which does depend on `batch_size` (and on the memory, which
+    is not updated here): use the training batch size. For the true gradient any size does.
 
     Args:
-      loss: (params, *chunk) -> scalar mean loss of the chunk, without randomness. Compiled once for each function object, so
-        pass the same one again, not a new lambda.
-      params: what the gradient is taken by, a tree of float arrays. Close over other collections, memories included.
-      data: arrays (or trees of arrays) that share their leading axis of N examples; passed to `loss` in this order.
+      loss: (params, *chunk) -> scalar mean loss of the chunk, without randomness. Compiled once for
+        each function object, so pass the same one again, not a new lambda.
+      params: what the gradient is taken by, a tree of float arrays. Close over other collections,
+        memories included.
+      data: arrays (or trees of arrays) that share their leading axis of N examples; passed to
+        `loss` in this order.
       batch_size: examples a chunk.
 
     Returns:
@@ -142,7 +145,7 @@ def full_data_gradient(
     Raises:
       ValueError: no data, leading axes that differ, or batch_size < 1.
 
-    Reference: Zhang et al., Memorized Sparse Backpropagation (arXiv 1905.10194), section 3 (angle on the data set).
+    Reference: Zhang et al., Memorized Sparse Backpropagation (arXiv 1905.10194), section 3.
 
     Example:
       >>> import jax.numpy as jnp

@@ -1,8 +1,9 @@
-"""Convex-smooth angle and the linear rate of estimated gradient descent (Theorem 1 of the MSBP paper).
+"""Convex-smooth angle and the linear rate of estimated gradient descent: Theorem 1 of MSBP.
 
-Sparse backpropagation is gradient descent with an estimate g of the true gradient. Two angles decide whether it converges:
-delta, between the estimate and the true gradient, and phi, between the true gradient and the way to the optimum, which
-depends on the loss alone. While their sum stays below a right angle, every step can come closer by a constant factor.
+Sparse backpropagation is gradient descent with an estimate g of the true gradient. Two angles
+decide whether it converges: delta, between the estimate and the true gradient, and phi, between the
+true gradient and the way to the optimum, which depends on the loss alone. While their sum stays
+below a right angle, every step can come closer by a constant factor.
 """
 
 import math
@@ -17,7 +18,7 @@ from sparsetrain.analysis.angle import angle
 
 
 def convex_smooth_angle(convexity: float, smoothness: float) -> float:
-    """Largest angle between the gradient of a convex smooth loss and the direction away from its optimum.
+    """Largest angle between a convex smooth loss's gradient and the way from its optimum.
 
         phi = arccos sqrt(mu / L)
 
@@ -33,7 +34,8 @@ def convex_smooth_angle(convexity: float, smoothness: float) -> float:
 
     Differs from the paper:
       1. mu = L is allowed and gives 0.
-      2. The bound is not tight: arccos(2 sqrt(mu L) / (mu + L)) is smaller and holds as well (our remark).
+      2. The bound is not tight: arccos(2 sqrt(mu L) / (mu + L)) is smaller and holds as well (our
+         remark).
 
     Reference: Zhang et al., Memorized Sparse Backpropagation (arXiv 1905.10194), section 3.
 
@@ -94,7 +96,7 @@ def step_size(
     Returns:
       eta_t, scalar.
 
-    Reference: Zhang et al., Memorized Sparse Backpropagation (arXiv 1905.10194), proof of Theorem 1.
+    Reference: Zhang et al., Memorized Sparse Backpropagation (arXiv 1905.10194), Theorem 1.
 
     Example:
       >>> float(step_size(0.0, 3.0, 2.0))
@@ -140,7 +142,8 @@ class Descent(NamedTuple):
 
     Attributes:
       distance: [T + 1], |w_t - w*|, the start first.
-      delta: [T] radians, angle between the estimate and the true gradient; NaN where one of them was zero.
+      delta: [T] radians, angle between the estimate and the true gradient; NaN where one of them
+        was zero.
       theta: [T] radians, delta + phi; Theorem 1 speaks of the steps with theta < pi/2 only.
       weights: w_T, [N].
     """
@@ -157,7 +160,7 @@ class Descent(NamedTuple):
 
     @property
     def bound(self) -> jax.Array:
-        """[T], sin(theta) |w_t - w*|: where the theorem applies, `distance[1:]` must not exceed it."""
+        """[T], sin(theta) |w_t - w*|; `distance[1:]` does not exceed it where the theorem applies."""
         return jnp.sin(self.theta) * self.distance[:-1]
 
 
@@ -170,12 +173,12 @@ def estimated_descent(
     smoothness: float,
     steps: int,
 ) -> Descent:
-    """Estimated gradient descent with the step sizes of Theorem 1, on a loss whose optimum is known.
+    """Estimated gradient descent with the steps of Theorem 1, on a loss of known optimum.
 
-        g_t = S(grad l(w_t)),    theta_t = delta(w_t) + phi,    eta_t = cos(theta_t) |w_t - w*| / |g_t|
-        w_{t+1} = w_t - eta_t g_t
+        g_t = S(grad l(w_t)),    theta_t = delta(w_t) + phi
+        eta_t = cos(theta_t) |w_t - w*| / |g_t|,    w_{t+1} = w_t - eta_t g_t
 
-    A step to which the theorem does not apply (theta_t >= pi/2, or a zero gradient) leaves w as it is.
+    A step to which the theorem does not apply (theta_t >= pi/2, or a zero gradient) leaves w alone.
 
     Args:
       gradient: w [N] -> true gradient [N].
@@ -193,15 +196,16 @@ def estimated_descent(
       ValueError: mu and L that no loss has.
 
     Differs from the paper:
-      1. theta is each step's own angle, not one bound for all steps, so the bound checked here is the tighter one.
+      1. theta is each step's own angle, not one bound for all steps, so the bound checked here is
+         the tighter one.
 
     Reference: Zhang et al., Memorized Sparse Backpropagation (arXiv 1905.10194), Theorem 1.
 
     Example:
       >>> import jax.numpy as jnp
       >>> curvature = jnp.array([1.0, 1.5])
-      >>> run = estimated_descent(lambda w: curvature * w, lambda g: g.at[1].set(0), jnp.array([3.0, 1.0]),
-      ...                         jnp.zeros(2), 1.0, 1.5, steps=1)
+      >>> run = estimated_descent(lambda w: curvature * w, lambda g: g.at[1].set(0),
+      ...                         jnp.array([3.0, 1.0]), jnp.zeros(2), 1.0, 1.5, steps=1)
       >>> bool(run.applies[0]), bool(run.distance[1] <= run.bound[0])
       (True, True)
     """

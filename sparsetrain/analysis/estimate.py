@@ -11,7 +11,7 @@ import numpy as np
 from sparsetrain import tree
 from sparsetrain.analysis.flops import FlopCount, Layer, backward_flops, layer_of, total_flops
 
-# Collections that a sparsified model adds to its own; taps are the way out for row-sparse gradients.
+# What a sparsified model adds to its own collections; taps are row-sparse gradients' way out.
 _PARAMS, _MEMORY, _TAPS = "params", "memory", "row_sparse"
 
 
@@ -22,8 +22,10 @@ class Estimate:
     Attributes:
       params: bytes of the parameters.
       optimizer: bytes of the optimizer's state.
-      gradients: bytes of the parameters' gradients; for kernels with row-sparse gradients only their taps count.
-      residuals: bytes that the forward pass keeps for the backward pass, without parameters and inputs.
+      gradients: bytes of the parameters' gradients; for kernels with row-sparse gradients only
+        their taps count.
+      residuals: bytes that the forward pass keeps for the backward pass, without parameters and
+        inputs.
       memory: bytes of the error memories.
       taps: bytes of the taps of row-sparse gradients.
       other: bytes of all other collections.
@@ -31,8 +33,8 @@ class Estimate:
       layers: the layers that were counted.
       forward: floating point operations of their forward products, 2 R O I each.
       backward: floating point operations of their backward pass.
-      program: XLA's count for loss and gradient before optimization, or None. It knows all operations, but counts a loop's body
-        once and selections (custom calls) not at all.
+      program: XLA's count for loss and gradient before optimization, or None. It knows all
+        operations, but counts a loop's body once and selections (custom calls) not at all.
     """
 
     params: int
@@ -124,8 +126,9 @@ def tree_bytes(values: Any) -> int:
 def residual_bytes(loss: Callable[..., jax.Array], variables: Any, *batch: Any) -> int:
     """Bytes that a backward pass needs from its forward pass, beyond its arguments.
 
-    What `jax.vjp` keeps is traced and counted once each; parameters, inputs and constants are there anyway. Under `jit` XLA may keep
-    less (of tanh, y and 1 - y are counted; it would keep one and recompute the other) and needs scratch space in addition.
+    What `jax.vjp` keeps is traced and counted once each; parameters, inputs and constants are there
+    anyway. Under `jit` XLA may keep less (of tanh, y and 1 - y are counted; it would keep one and
+    recompute the other) and needs scratch space in addition.
 
     Args:
       loss: (variables, *batch) -> scalar.
@@ -161,35 +164,43 @@ def estimate(
     *batch: Any,
     tx: Any = None,
     layers: Iterable[Any] = (),
+    reads_data: str = "",
 ) -> Estimate:
     """Memory and operations of a training step, from shapes alone.
 
-    Nothing is allocated, compiled or run, so `variables` may be what `jax.eval_shape(model.init, key, x)` gives, of any size. (Each
-    distinct rule selects once from one row, to see how many entries it keeps.)
+    Nothing is allocated, compiled or run, so `variables` may be of any size, such as
+    `jax.eval_shape(model.init, key, x)` gives them. (Only the rule of each `layers` record selects
+    once from a single row, to see how many entries it keeps.)
 
     Args:
       loss: (variables, *batch) -> scalar.
-      variables: {"params": …} and, for a sparsified model, its other collections; arrays or `jax.ShapeDtypeStruct`s.
+      variables: {"params": …} and, for a sparsified model, its other collections; arrays or
+        `jax.ShapeDtypeStruct`s.
       *batch: inputs; arrays or shapes.
-      tx: the optimizer of `variables` (for a sparsified model `carry_memory(…)`), or None for no optimizer.
-      layers: records of the layers whose products are counted: `model.layers(key, x)` of a sparsified model, or `Layer`s.
+      tx: the optimizer of `variables` (for a sparsified model `carry_memory(…)`), or None for no
+        optimizer.
+      layers: records of the layers whose products are counted: `model.layers(key, x)` of a
+        sparsified model, or `Layer`s.
+      reads_data: regular expression on full paths of the layers that read the inputs, for which no
+        dx is computed; "" for none.
 
     Returns:
       An `Estimate`; `print` it.
 
     Raises:
-      ValueError: `variables` without "params".
+      ValueError: `variables` without "params", or a `reads_data` that matches no layer.
 
     Reference: none.
 
     Example:
       >>> import flax.linen as nn, jax, jax.numpy as jnp, optax
       >>> from sparsetrain import backward
-      >>> model = backward.linen.sparsify(nn.Dense(4), {"kernel": backward.unified_top_k(density=0.25, decay=0.5)})
+      >>> rule = backward.unified_top_k(density=0.25, decay=0.5)
+      >>> model = backward.linen.sparsify(nn.Dense(4), {"kernel": rule})
       >>> x, key = jax.ShapeDtypeStruct((8, 3), jnp.float32), jax.random.key(0)
       >>> variables = jax.eval_shape(model.init, key, x)
-      >>> dry = estimate(lambda v, x: model.apply(v, x).sum(), variables, x, tx=backward.carry_memory(optax.sgd(0.1)),
-      ...                layers=model.layers(key, x))
+      >>> dry = estimate(lambda v, x: model.apply(v, x).sum(), variables, x,
+      ...                tx=backward.carry_memory(optax.sgd(0.1)), layers=model.layers(key, x))
       >>> dry.params, dry.memory, dry.backward.dense, dry.backward.executed
       (64, 16, 384, 96)
     """
@@ -198,7 +209,18 @@ def estimate(
             f'variables: has the collections {sorted(variables)} and no "params"; '
             'give what init returns, or {"params": params}'
         )
-    records = tuple(layer if isinstance(layer, Layer) else layer_of(layer) for layer in layers)
+    records = [layer if isinstance(layer, Layer) else layer_of(layer) for layer in layers]
+    if reads_data:
+        first = [tree.first_match({reads_data: True}, layer.path) is not None for layer in records]
+        if not any(first):
+            raise ValueError(
+                f"reads_data={reads_data!r}: matched no layer (the whole path must match). "
+                f"The layers are: {', '.join(layer.path for layer in records) or 'none'}"
+            )
+        records = [
+            layer._replace(input_gradient=layer.input_gradient and not reads)
+            for layer, reads in zip(records, first, strict=True)
+        ]
     taps = variables.get(_TAPS, {})
     # A tap stands in a node of its own (values, columns, calls) at its kernel's path.
     tapped = {path.rpartition("/")[0] for path in tree.paths(taps)}
@@ -217,7 +239,7 @@ def estimate(
         taps=tree_bytes(taps),
         other=tree_bytes(rest),
         batch=tree_bytes(batch),
-        layers=records,
+        layers=tuple(records),
         forward=sum(2 * layer.rows * layer.outputs * layer.inputs for layer in records),
         backward=total_flops(records),
         program=_program_flops(loss, variables, batch),

@@ -1,16 +1,18 @@
 """What a backward pass costs: operations of a layer, dense against sparse, counted from shapes.
 
-A product of sizes a x b x c is a * b * c multiply-adds, two floating point operations each. The backward pass of a layer
-`h = x W` with R rows, I inputs and O outputs has two, dx = g W^T and dW = x^T g. With K of O entries kept per row:
+A product of sizes a x b x c is a * b * c multiply-adds, two floating point operations each. The
+backward pass of a layer `h = x W` with R rows, I inputs and O outputs has two of them,
+dx = g W^T and dW = x^T g. With K of O entries kept per row:
 
     kind       needed, per product    executed, per product
     dense      2 R O I                2 R O I
-    masked     2 R K I                2 R O I        per-example selection: a zero costs as much as any number
-    union      2 R K I                2 R (R K) I    per-example selection, products over the union of the rows' columns
+    masked     2 R K I                2 R O I        per example: a zero costs as much as any number
+    union      2 R K I                2 R (R K) I    per example, over the union of the rows' columns
     unified    2 R K I                2 R K I        columns shared by all rows
 
-The gap between *needed* and *executed* is why per-example selection saves no time on dense hardware unless K is tiny. Not counted,
-because it is the same for all: the bias gradient, activations, and the optimizer.
+The gap between *needed* and *executed* is why per-example selection saves no time on dense hardware
+unless K is tiny. Not counted, because it is the same for all: the bias gradient, activations, and
+the optimizer.
 """
 
 import math
@@ -26,8 +28,9 @@ KINDS = ("dense", "masked", "union", "unified")
 class Layer(NamedTuple):
     """A layer as the rule that acts on it sees it.
 
-    A convolution is a product too: for a selection per example, rows are examples and outputs H * W * C entries; for shared
-    columns, rows are positions and outputs channels; inputs are the entries under one filter.
+    A convolution is a product too. For a selection per example, rows are examples and outputs all
+    H * W * C entries; for shared columns, rows are positions and outputs channels. Inputs are the
+    entries under one filter; taps that fall into padding are counted.
 
     Attributes:
       path: '/'-joined path of the kernel.
@@ -51,7 +54,7 @@ class Layer(NamedTuple):
 
 
 class FlopCount(NamedTuple):
-    """Floating point operations of one backward pass; counts add with `+` of their fields, see `total_flops`.
+    """Floating point operations of one backward pass.
 
     Attributes:
       dense: both products of plain backpropagation.
@@ -79,12 +82,13 @@ class FlopCount(NamedTuple):
 
 
 def layer_of(shape: Any, input_gradient: bool = True) -> Layer:
-    """The record of a layer that an adapter reports, `backward.linen.Sparsified.layers` for example.
+    """The record of a layer that an adapter reports, such as `backward.linen`'s `layers`.
 
     How many entries the rule keeps is measured: it selects once from a single row without zeros.
 
     Args:
-      shape: anything with `path`, `kind` ("dense" or "conv"), `rows`, `inputs`, `output_shape`, `positions` and `rule`.
+      shape: anything with `path`, `kind` ("dense" or "conv"), `rows`, `inputs`, `output_shape`,
+        `positions` and `rule`.
       input_gradient: whether dx is computed for this layer.
 
     Returns:
@@ -123,11 +127,11 @@ def layer_of(shape: Any, input_gradient: bool = True) -> Layer:
 def backward_flops(layer: Layer) -> FlopCount:
     """Floating point operations of one layer's backward pass.
 
-        products    P 2 R C I,   P = 2 products (1 without dx),   C = O dense, K needed, and executed as in the table above
-        selection   per example  R O (1 + ceil(log2(K + 1)))         a magnitude, and a heap of K entries at its worst
-                    unified      2 R O + O ceil(log2(K + 1))         magnitudes and their sums, then one heap
-        memory      mean         2 R O + 5 O                         added to every row; remainders summed, scaled, corrected
-                    slot         3 R O                               added, scaled, corrected
+        products    2 P R C I    P = 2 (1 without dx); C = O dense, K needed, executed as above
+        selection   per example  R O (1 + ceil(log2(K + 1)))    magnitudes; a heap of K at its worst
+                    unified      2 R O + O ceil(log2(K + 1))    magnitudes, their sums; one heap
+        memory      mean         2 R O + 5 O    added to each row; remainders summed; O-sized rest
+                    slot         3 R O          added, scaled, corrected
                     a counter    1
 
     Args:
@@ -140,7 +144,8 @@ def backward_flops(layer: Layer) -> FlopCount:
       ValueError: an unknown kind, sizes below 1, or a kept count outside 1..O.
 
     Differs from the paper:
-      1. Its Table 1 gives orders, O(mk + n log k), with input and output sizes interchanged; these are counts, and O log K.
+      1. Its Table 1 gives orders, O(mk + n log k), with input and output sizes interchanged; these
+         are counts, and O log K.
       2. Columns drawn at random need no scores; they are counted as if they did.
 
     Reference: Zhang et al., Memorized Sparse Backpropagation (arXiv 1905.10194), Table 1.

@@ -16,7 +16,8 @@ class Verdict(NamedTuple):
     """The worst vector that was found.
 
     Attributes:
-      margin: cosine - bound, the smallest over all vectors tried; negative: the property is violated.
+      margin: cosine - bound, the smallest over all vectors tried; negative: the property is
+        violated.
       cosine: cos angle(S(v), v) at the witness; 0 where S(v) is all zero.
       bound: sqrt(k / n).
       witness: v, float32 of the shape asked for.
@@ -87,8 +88,9 @@ def _answers(vector: np.ndarray, selected: np.ndarray) -> Iterator[np.ndarray]:
         yield np.where(kept, np.abs(vector[kept]).min(), vector)
     if vector.ndim < 2:
         return
-    # Columns: spread the sum of a kept one evenly over its rows, and gather each dropped one in its first row, nearly as large.
-    # Sums of magnitudes stay almost equal, sums of squares move from the kept columns to the dropped ones.
+    # Columns: spread the sum of a kept one evenly over its rows, and gather each dropped one in its
+    # first row, nearly as large. Sums of magnitudes stay almost equal, sums of squares move from
+    # the kept columns to the dropped ones.
     rows = vector.reshape(-1, vector.shape[-1])
     sums = np.abs(rows).sum(axis=0)
     chosen = kept.reshape(rows.shape).any(axis=0)
@@ -113,15 +115,18 @@ def check_sparsifying(
 
         S_k is one if  cos angle(S_k(v), v) >= sqrt(k / n)  for all v
 
-    Tried are the vectors given, a fixed list of awkward ones, random ones, and from each of these an adversary that looks at
-    what was selected and changes the vector against it. A violation that is found is proof; that none is found is not.
-    Exact top-k and unified selection by l2 pass; random-k and unified selection by l1 do not.
+    Tried are the vectors given, a fixed list of awkward ones, random ones, and from each of these
+    an adversary that looks at what was selected and changes the vector against it. A violation that
+    is found is proof; that none is found is not. Exact top-k and unified selection by l2 pass;
+    random-k and unified selection by l1 do not.
 
     Args:
-      select: v -> S(v), same shape, zero where nothing is kept; called some hundred times, so jit it. For a backward rule
-        without memory: `jax.jit(lambda u: rule.select(u, None).to_dense(u.shape[1]))`.
+      select: v -> S(v), same shape, zero where nothing is kept; called some hundred times, so jit
+        it. For a backward rule without memory it is
+        `jax.jit(lambda u: rule.select(u, None).to_dense(u.shape[1]))`.
       shape: of v; (N,), or (R, O) for a selection over a batch of rows.
-      kept: k, entries that S keeps of all n entries of v (for columns shared by R rows: R times the columns).
+      kept: k, entries that S keeps of all n entries of v (for columns shared by R rows: R times the
+        columns).
       key: JAX key for the random vectors.
       trials: number of random vectors.
       vectors: further vectors to try, each of `shape`.
@@ -132,7 +137,8 @@ def check_sparsifying(
     Raises:
       ValueError: not 1 <= kept <= n, or `select` changes the shape.
 
-    Reference: Zhang et al., Memorized Sparse Backpropagation (arXiv 1905.10194), section 3 (sparsifying function).
+    Reference: Zhang et al., Memorized Sparse Backpropagation (arXiv 1905.10194), section 3
+      (sparsifying function).
 
     Example:
       >>> import jax, jax.numpy as jnp

@@ -8,7 +8,7 @@ from sparsetrain import backward, models
 from sparsetrain.analysis import angle, angle_per_leaf, full_data_gradient
 
 
-def numpy_angle(a: np.ndarray, b: np.ndarray) -> float:
+def numpy_angle(a, b) -> float:
     """Oracle: arccos of the cosine, in float64; good to about 1e-8 away from 0 and pi."""
     a, b = np.asarray(a, np.float64).ravel(), np.asarray(b, np.float64).ravel()
     return float(np.arccos(np.clip(a @ b / np.sqrt((a @ a) * (b @ b)), -1, 1)))
@@ -181,7 +181,7 @@ def teacher_data():
 
 
 def follow(rule, steps: int = 12, batch_size: int = 16, every: int = 4):
-    """Trains a small MLP by a rule; the angle per layer and of all on the whole data set, every few steps."""
+    """Trains a small MLP by a rule; every few steps the angles on the whole data set."""
     x, labels = teacher_data()
     model = backward.linen.sparsify(models.MLP(hidden=(20, 20), classes=4), {r"hidden.*": rule})
 

@@ -18,7 +18,7 @@ SIZE = 24
 
 
 def quadratic(condition: float, seed: int):
-    """Hessian with eigenvalues from 1 to `condition` in a random basis, its gradient, an optimum and a start."""
+    """Hessian with eigenvalues from 1 to `condition` in a random basis, optimum, start."""
     rng = np.random.default_rng(seed)
     basis, _ = np.linalg.qr(rng.normal(size=(SIZE, SIZE)))
     hessian = basis @ np.diag(np.linspace(1.0, condition, SIZE)) @ basis.T
@@ -50,12 +50,12 @@ def test_no_gradient_of_a_quadratic_leaves_the_convex_smooth_angle(condition):
     away = rng.normal(size=(2000, SIZE)) * 10 ** rng.uniform(-2, 2, size=(2000, SIZE))
     # The worst direction of a quadratic (Kantorovich) has only the extreme eigenvectors.
     away[0] = 0
-    away[0, 0], away[0, -1] = np.sqrt(condition), 1 / np.sqrt(condition) ** 0
+    away[0, 0], away[0, -1] = np.sqrt(condition), 1.0
     gradient = away * curvature
     cosines = (away * gradient).sum(1)
     cosines /= np.linalg.norm(away, axis=1) * np.linalg.norm(gradient, axis=1)
     assert np.arccos(cosines.min()) <= convex_smooth_angle(1.0, condition)
-    # The tighter angle that the docstring names is met exactly, so the sharper claim is true as well.
+    # The tighter angle that the docstring names is met exactly, so that claim is true as well.
     tight = math.acos(2 * math.sqrt(condition) / (1 + condition))
     assert np.arccos(cosines.min()) == pytest.approx(tight, rel=1e-6)
 

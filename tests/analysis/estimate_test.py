@@ -12,7 +12,7 @@ ROWS, INPUTS, HIDDEN, CLASSES = 16, 24, 40, 10
 WEIGHTS = INPUTS * HIDDEN + HIDDEN + HIDDEN * CLASSES + CLASSES
 
 
-def dry_run(rule, tx, row_sparse=False, rows=ROWS):
+def dry_run(rule, tx, row_sparse=False, rows=ROWS, **options):
     model = backward.linen.sparsify(
         models.MLP(hidden=(HIDDEN,)), {r"hidden.*": rule}, row_sparse=row_sparse
     )
@@ -25,7 +25,7 @@ def dry_run(rule, tx, row_sparse=False, rows=ROWS):
         return optax.softmax_cross_entropy_with_integer_labels(scores, labels).mean()
 
     layers = model.layers(KEY, x)
-    return estimate(loss, variables, x, labels, tx=tx, layers=layers), loss, variables
+    return estimate(loss, variables, x, labels, tx=tx, layers=layers, **options), loss, variables
 
 
 def test_bytes_by_hand():
@@ -114,12 +114,16 @@ def test_operations_are_those_of_the_layers():
 
 
 def test_the_count_of_the_program_agrees_where_all_is_dense():
-    found, _, _ = dry_run(backward.dense(), None, rows=128)
-    first = Layer("hidden_0/kernel", INPUTS, HIDDEN, 128, HIDDEN, "dense", input_gradient=False)
-    products = found.forward + backward_flops(first).dense
-    products += backward_flops(found.layers[1]).dense
+    found, _, _ = dry_run(backward.dense(), None, rows=128, reads_data=r"hidden_0/.*")
+    assert [layer.input_gradient for layer in found.layers] == [False, True]
     # Activations and the loss come on top, the first layer's dx does not.
-    assert products < found.program < 1.3 * products
+    products = found.forward + found.backward.dense
+    assert products < found.program < 1.15 * products
+
+
+def test_a_first_layer_that_is_none_is_refused():
+    with pytest.raises(ValueError, match="layers are: hidden_0/kernel, output/kernel"):
+        dry_run(backward.dense(), None, reads_data="hidden")
 
 
 def test_nothing_is_allocated_for_a_model_that_would_not_fit():

@@ -14,7 +14,7 @@ KEY = jax.random.key(0)
 
 
 def counted_products(kept: np.ndarray, inputs: int) -> int:
-    """Oracle: walks over dx = g W^T and dW = x^T g and counts the multiply-adds whose g entry is kept."""
+    """Oracle: walks over dx = g W^T and dW = x^T g, counts multiply-adds of kept entries."""
     rows, outputs = kept.shape
     multiply_adds = 0
     for r, _, o in itertools.product(range(rows), range(inputs), range(outputs)):
@@ -51,6 +51,7 @@ def test_the_dense_count_is_the_one_of_xla():
     arguments = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in shapes]
     cost = jax.jit(products).lower(*arguments).cost_analysis()
     cost = cost[0] if isinstance(cost, list) else cost
+    assert cost is not None
     layer = Layer("w", inputs, outputs, rows, outputs, "dense")
     assert backward_flops(layer).dense == pytest.approx(cost["flops"], rel=0.01)
 
@@ -117,7 +118,7 @@ def test_layers_that_cannot_be_are_refused(change, message):
         backward_flops(Layer("w", 5, 7, 3, 2, "masked")._replace(**change))
 
 
-RULES = {
+RULES: dict[str, tuple[backward.BackwardRule, int, int]] = {
     "masked": (backward.memorized_top_k(density=0.1, decay=0.5), 4, 40),
     "slot": (backward.memorized_top_k(density=0.1, decay=0.5, memory="slot"), 4, 8 * 40),
     "unified": (backward.unified_top_k(density=0.1, decay=0.5), 4, 40),

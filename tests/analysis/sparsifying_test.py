@@ -48,7 +48,7 @@ def test_rules_that_are_sparsifying(shape):
 
 
 def test_unified_l1_keeps_too_little_of_the_known_example():
-    # methods.md: columns (1, 1, 1, 1) and (3.9, 0, 0, 0), one of two kept: .208 of the mass instead of .5.
+    # Columns (1, 1, 1, 1) and (3.9, 0, 0, 0), one of two kept: .208 of the mass, not .5.
     matrix = np.array([[1, 3.9], [1, 0], [1, 0], [1, 0]], np.float32)
     rule = backward.unified_top_k(density=0.5, score="l1")
     selected = np.asarray(by_rule(rule)(jnp.asarray(matrix)))
