@@ -1,0 +1,1 @@
+"""Measurements: `python -m benchmarks.<name>`, one file a claim of the README."""
