@@ -20,8 +20,8 @@ EXTRAS = {
         "rich>=13.9",
         "scikit-learn>=1.5",
     ],
-    # Reading prepared data sets without TensorFlow. The last two are what tensorflow-datasets 4.9.10 uses and
-    # does not ask for: the second for `Image` features.
+    # Reading prepared data sets without TensorFlow. The last two are used, but not asked for, by
+    # tensorflow-datasets 4.9.10; pillow decodes `Image` features.
     "tfds": [
         "tensorflow-datasets>=4.9.9",
         "array_record>=0.8",

@@ -11,13 +11,15 @@ import pytest
 # promotion is not: optax computes `decay**count` with an int32 count, which strict mode refuses.
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
+# Read once, before a test may change it.
+DATA = os.environ.get("SPARSETRAIN_DATA")
+
 
 def find_data(name: str) -> Path:
-    """Folder of a real data set; skips the test where it is absent, fails it in continuous integration."""
-    root = os.environ.get("SPARSETRAIN_DATA")
-    if root and (folder := Path(root) / name).is_dir():
+    """Folder of a real data set; where it is absent, skips the test, or fails it if CI is set."""
+    if DATA and (folder := Path(DATA) / name).is_dir():
         return folder
-    reason = f"needs the folder {name} in $SPARSETRAIN_DATA, which is {root or 'not set'}"
+    reason = f"needs the folder {name} in $SPARSETRAIN_DATA, which is {DATA or 'not set'}"
     if os.environ.get("CI", "").lower() in ("", "0", "false"):
         pytest.skip(reason)
     pytest.fail(f"{reason}; with CI set a test may not skip for want of data", pytrace=False)

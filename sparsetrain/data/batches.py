@@ -1,7 +1,7 @@
-"""Which examples make up a batch: a function of key and step alone, so a resumed run sees the same batches.
+"""Which examples make up a batch: a function of key and step, so a resumed run sees the same.
 
-Each epoch is a permutation of its own. A last batch that would be partial is dropped; its examples turn up in other
-batches of the epochs that follow.
+Each epoch is a permutation of its own. A last batch that would be partial is dropped; its examples
+turn up in other batches of the epochs that follow.
 """
 
 import operator
@@ -38,7 +38,8 @@ def steps_per_epoch(examples: int, batch_size: int) -> int:
 def epoch_permutation(key: jax.Array, epoch: jax.typing.ArrayLike, examples: int) -> jax.Array:
     """Order of the examples in one epoch: permutation(fold_in(key, epoch)).
 
-    A loop that takes this once per epoch and slices it spares the sort that `batch_indices` does at every step.
+    A loop that takes this once per epoch and slices it spares the sort that `batch_indices` does at
+    every step.
 
     Args:
       key: of the data, the same for the whole run.

@@ -10,9 +10,9 @@ VALIDATION, TEST = 180, 360
 def load() -> Dataset:
     """Loads the 1,797 digits of 8 x 8 pixels, split 1,257 / 180 / 360.
 
-    The published order goes by writer, so the examples are permuted first, by a generator whose stream NumPy never
-    changes: the split is the same everywhere and for all seeds of a run. The 17 grey levels 0..16 become round(level * 255 / 16),
-    so that all data sets share one scale.
+    The published order goes by writer, so the examples are permuted first, by a generator whose
+    stream NumPy never changes: the split is the same everywhere and for all seeds of a run. The 17
+    grey levels 0..16 become round(level * 255 / 16), so that all data sets share one scale.
 
     Returns:
       `Dataset` with images uint8[N, 8, 8, 1] and 10 classes.
@@ -20,7 +20,8 @@ def load() -> Dataset:
     Raises:
       ImportError: scikit-learn is absent.
 
-    Reference: "Optical Recognition of Handwritten Digits", UCI Machine Learning Repository, doi 10.24432/C50P49.
+    Reference: "Optical Recognition of Handwritten Digits", UCI Machine Learning Repository,
+      doi 10.24432/C50P49.
 
     Example:
       >>> load().train.images.shape

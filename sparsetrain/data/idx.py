@@ -1,7 +1,7 @@
 """The idx format of MNIST and its kin, read by NumPy alone.
 
-A file is `0 0 type rank`, then `rank` sizes as big-endian uint32, then the numbers in row-major order, big-endian too.
-The published files are gzipped; unpacked ones are read as well.
+A file is `0 0 type rank`, then `rank` sizes as big-endian uint32, then the numbers in row-major
+order, big-endian too. The published files are gzipped; unpacked ones are read as well.
 """
 
 import gzip
@@ -42,7 +42,7 @@ class TrailingBytesError(IdxError):
 
 
 class MismatchError(IdxError):
-    """Images and labels do not belong together: their counts, shapes or types differ from what is due."""
+    """Images and labels do not belong together: counts, ranks or types differ."""
 
 
 def read(path: str | os.PathLike[str]) -> np.ndarray:
@@ -94,8 +94,8 @@ def read(path: str | os.PathLike[str]) -> np.ndarray:
             else (TrailingBytesError, "fetch it anew, nothing may follow the numbers")
         )
         raise kind(
-            f"{path} holds {there} bytes of numbers where its header, shape {shape} of {dtype.name}, "
-            f"announces {expected}: {cure}"
+            f"{path} holds {there} bytes of numbers where its header, shape {shape} of "
+            f"{dtype.name}, announces {expected}: {cure}"
         )
     numbers = np.frombuffer(content, dtype, offset=start).reshape(shape)
     return numbers.astype(dtype.newbyteorder("="))
@@ -128,8 +128,8 @@ def read_pair(images: str | os.PathLike[str], labels: str | os.PathLike[str]) ->
         if array.ndim not in ranks or array.dtype != np.uint8:
             wanted = " or ".join(map(str, ranks))
             raise MismatchError(
-                f"{path} holds {array.dtype.name} of rank {array.ndim} where uint8 of rank {wanted} is due: "
-                "check that images and labels are not exchanged"
+                f"{path} holds {array.dtype.name} of rank {array.ndim} where uint8 of rank "
+                f"{wanted} is due: check that images and labels are not exchanged"
             )
     if len(pixels) != len(classes):
         raise MismatchError(

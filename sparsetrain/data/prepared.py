@@ -1,6 +1,7 @@
 """Data sets that tensorflow-datasets has prepared, read without TensorFlow.
 
-Random access needs the array_record format, the one format that tensorflow-datasets reads without TensorFlow.
+Random access needs the array_record format, the one format that tensorflow-datasets reads without
+TensorFlow.
 """
 
 import importlib.util
@@ -24,8 +25,8 @@ def read_directory(folder: str | os.PathLike[str]) -> Dataset:
     """Reads the folder of one prepared data set and version.
 
     Args:
-      folder: holds `dataset_info.json` and array_record files, with the splits "train" and "test" and the features
-        "image" and "label".
+      folder: holds `dataset_info.json` and array_record files, with the splits "train" and "test"
+        and the features "image" and "label".
 
     Returns:
       `Dataset`, the last twelfth of "train" held out for validation.
@@ -57,31 +58,29 @@ def read_directory(folder: str | os.PathLike[str]) -> Dataset:
 def find(name: str) -> Dataset | None:
     """Looks a data set up where tensorflow-datasets keeps its own, and never downloads.
 
+    Reads the newest version there by what its folder says of itself. `tfds.data_source(name)` would
+    read it by the builder of that name in the installed catalogue, which fails where the features
+    differ.
+
     Args:
-      name: as in the catalogue of tensorflow-datasets, such as "fashion_mnist". The place is `$TFDS_DATA_DIR` or
+      name: as in the catalogue, such as "fashion_mnist". The place is `$TFDS_DATA_DIR` or
         `~/tensorflow_datasets`.
 
     Returns:
       `Dataset`, or None where the package is absent or nothing is prepared under that name.
 
     Raises:
-      ValueError: what is prepared has features of other names.
+      ValueError: as from `read_directory`.
     """
     if importlib.util.find_spec("tensorflow_datasets") is None:
         return None
-    place = Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
-    # Asked first: importing the package takes seconds, and for an absent data set it warns.
-    if not any(map(is_prepared, (place / name).glob("*"))):
-        return None
-    import tensorflow_datasets as tfds
-
-    try:
-        sources = tfds.data_source(name, data_dir=place, split=["train", "test"], download=False)
-    except NotImplementedError as error:
-        raise ValueError(
-            f"{place / name} is not prepared for random access: prepare it with file_format='array_record'"
-        ) from error
-    return _collected(sources, f"{place / name}")
+    place = Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser() / name
+    versions = {
+        tuple(map(int, folder.name.split("."))): folder
+        for folder in place.glob("*.*.*")
+        if folder.name.replace(".", "").isdecimal() and is_prepared(folder)
+    }
+    return read_directory(versions[max(versions)]) if versions else None
 
 
 def _collected(sources: Any, origin: str) -> Dataset:

@@ -1,4 +1,4 @@
-"""Where a data set is found: an explicit path, `$SPARSETRAIN_DATA`, tensorflow-datasets, in that order."""
+"""Where a data set is found: a path, `$SPARSETRAIN_DATA`, tensorflow-datasets, in that order."""
 
 import os
 from pathlib import Path
@@ -34,17 +34,18 @@ ORIGINS = {
 def load(name: str, path: str | os.PathLike[str] | None = None) -> Dataset:
     """Loads a data set into memory; never downloads anything.
 
-    Looks, in this order, into `path`; into `$SPARSETRAIN_DATA/<name>`; and for what tensorflow-datasets has prepared
-    in the array_record format. The first place that exists is taken, and an error in it is not passed over.
+    Looks, in this order, into `path`; into `$SPARSETRAIN_DATA/<name>`; and for what
+    tensorflow-datasets has prepared in the array_record format. The first place that exists is
+    taken, and an error in it is not passed over.
 
     Args:
       name: "digits", which ship inside scikit-learn, "mnist" or "fashion-mnist".
-      path: folder with the four idx files of the data set (a file may lack its ".gz" if it is unpacked), or one
-        that tensorflow-datasets has prepared. None searches the other places.
+      path: folder with the four idx files of the data set (a file may lack its ".gz" if it is
+        unpacked), or one that tensorflow-datasets has prepared. None searches the other places.
 
     Returns:
-      `Dataset` with images uint8[N, H, W, C] and labels int32[N]. MNIST and Fashion-MNIST are split 55,000 / 5,000 /
-      10,000, the last 5,000 training examples being the validation set.
+      `Dataset` with images uint8[N, H, W, C] and labels int32[N]. MNIST and Fashion-MNIST are split
+      55,000 / 5,000 / 10,000, the last 5,000 training examples being the validation set.
 
     Raises:
       ValueError: an unknown name, a path for a data set that needs none, or damaged files.
