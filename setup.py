@@ -41,6 +41,7 @@ EXTRAS = {
         "mypy>=1.15",
         "nbformat>=5.10",
         "nbmake>=1.5",
+        "nbstripout>=0.7",
         "pytest>=8.3",
         "pytest-timeout>=2.3",
         "pytest-xdist>=3.6",

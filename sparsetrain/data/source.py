@@ -90,8 +90,9 @@ def _read(folder: Path, origin: Origin) -> Dataset:
         )
     if prepared.is_prepared(folder):
         return prepared.read_directory(folder)
-    files = {name: _file(folder, name) for name in (*origin.train, *origin.test)}
-    missing = [name for name, file in files.items() if file is None]
+    names = (*origin.train, *origin.test)
+    files = {name: file for name in names if (file := _file(folder, name))}
+    missing = [name for name in names if name not in files]
     if missing:
         raise FileNotFoundError(f"{folder} lacks {', '.join(missing)}: put the missing files there")
     train, test = (
