@@ -7,8 +7,8 @@ kept, decay .8.
     python -m experiments.main --config=configs/digits.py --workdir=runs/digits_sbp \
         --config.backward.rule=top_k --config.backward.density=0.04
 
-Expect: test accuracy about .92 (SBP .73, dense .98), spread over seeds about .02. Time: about 10 s
-on 2 CPU cores.
+Expect: test accuracy .955 +- .006 over 3 seeds (SBP .83 +- .09, dense .982 +- .004). Time: about
+10 s on 2 CPU cores, most of it start and compilation.
 """
 
 import ml_collections

@@ -8,7 +8,8 @@ Setting of the paper: MLP 784-500-500-10, batch 32, Adam 1e-3, dropout .1, 20 ep
         --config.backward.rule=top_k --config.backward.density=0.01
 
 Needs the four MNIST files in $SPARSETRAIN_DATA/mnist or --config.data.path.
-Expect: test accuracy about .981 (paper .9823, dense here .983). Time: see experiments/msbp_mnist.
+Expect: test accuracy about .981 (paper .9823, dense here .983). Time: 1.2 ms a
+step, so about a minute, on 2 idle CPU cores.
 """
 
 import ml_collections
