@@ -204,6 +204,6 @@ def sparse_dot_general(
             f"dimension_numbers={dimension_numbers}: batch dimensions have no sparse backward; "
             "leave this layer out of the rules"
         )
-    contracting = (tuple(a % x.ndim for a in of_x), tuple(a % kernel.ndim for a in of_kernel))
+    contracting = (tuple(of_x), tuple(of_kernel))
     product = Product(rule, rows, contracting, precision, preferred_element_type, out_sharding)
     return _product(product, x, kernel, memory, tap)

@@ -46,7 +46,7 @@ class _Run:
     """What one call of init or apply has met so far."""
 
     live: bool
-    scopes: list[Any] = dataclasses.field(default_factory=list)
+    called: list[nn.Module] = dataclasses.field(default_factory=list)
     shapes: list[LayerShape] = dataclasses.field(default_factory=list)
 
 
@@ -291,7 +291,7 @@ class Sparsified:
                     f"rows={self.rows}: layer {path!r} belongs to a recurrent cell and is called once per time step; {cure}"
                 )
             parent = parent.parent
-        if any(scope is layer.scope for scope in run.scopes):
+        if any(other is layer for other in run.called):
             raise ValueError(f"rows={self.rows}: layer {path!r} is called more than once; {cure}")
 
 
@@ -326,7 +326,7 @@ def _product(
     if not live:
         return jax.lax.dot_general(x, kernel, dimension_numbers, **options)
     tap = owner._tap(run, layer, path, rule, kernel, step_rows or rows)
-    run.scopes.append(layer.scope)
+    run.called.append(layer)
     return sparse_dot_general(
         x, kernel, memory, dimension_numbers, rule, rows=step_rows, tap=tap, **options
     )
@@ -363,7 +363,7 @@ def _convolution(
         live, memory = owner._memory(run, layer, path, rule, shape, step_rows or examples)
     if not live:
         return dense(x, kernel)
-    run.scopes.append(layer.scope)
+    run.called.append(layer)
     return sparse_conv_general(
         x,
         kernel,

@@ -76,8 +76,8 @@ class MemorizedTopK:
                 )
             share, carried = memory, memory
         else:
-            share = memory / (count if rows is None else rows)
-            carried = count * share
+            share = memory[None] / (count if rows is None else rows)
+            carried = count * share[0]
         received = cotangent.astype(memory.dtype)
         if kept_per_row(outputs, self.density, self.groups) == outputs:
             # Nothing can be dropped, so the memory is empty and stays so.

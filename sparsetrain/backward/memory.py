@@ -112,19 +112,15 @@ def carry_memory(tx: optax.GradientTransformation) -> optax.GradientTransformati
         return CarryMemoryState(tx.init(params))
 
     def update_fn(
-        updates: Any, state: CarryMemoryState, variables: Any = None, **extra_args: Any
+        updates: Any, state: CarryMemoryState, params: Any = None, **extra_args: Any
     ) -> tuple[Any, CarryMemoryState]:
         taps = _taps(updates)
         if taps is None:
-            updates, inner = partitioned(updates).update(
-                updates, state.inner, variables, **extra_args
-            )
+            updates, inner = partitioned(updates).update(updates, state.inner, params, **extra_args)
             return updates, CarryMemoryState(inner)
         grads = _with_row_sparse(updates[PARAMS], taps, lambda _, tap: tap.settled())
-        params = None
-        if variables is not None:
-            params = _with_row_sparse(variables[PARAMS], taps, _whole)
-        changes, inner = tx.update(grads, state.inner, params, **extra_args)
+        kernels = None if params is None else _with_row_sparse(params[PARAMS], taps, _whole)
+        changes, inner = tx.update(grads, state.inner, kernels, **extra_args)
         carried = {
             name: part if name == MEMORY else jax.tree.map(jnp.zeros_like, part)
             for name, part in updates.items()

@@ -43,7 +43,7 @@ def select_rows(
         u.reshape(rows, groups, size), selection.count(size, density)
     )
     offsets = size * jnp.arange(groups, dtype=jnp.int32)[:, None]
-    columns = (per_group + offsets).reshape(rows, -1)
+    columns = (per_group + offsets[None]).reshape(rows, -1)
     row = jnp.arange(rows, dtype=jnp.int32)[:, None]
     if union_width(outputs, rows, density, groups) is None:
         mask = jnp.zeros(u.shape, bool).at[row, columns].set(True, unique_indices=True)

@@ -60,7 +60,7 @@ class UnifiedTopK:
         else:
             received = cotangent.astype(memory.dtype)
             share = memory / (count if rows is None else rows)
-            u = received + share
+            u = received + share[None]
         columns = selection.top_columns(
             selection.column_scores(u, self.score), self._blocks(outputs), self.block
         )

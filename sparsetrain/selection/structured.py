@@ -52,7 +52,7 @@ def top_columns(scores: jax.Array, k: int, block: int = 1) -> jax.Array:
     if block == 1:
         return lax.top_k(scores, k)[1]
     chosen = lax.top_k(jnp.sum(scores.reshape(-1, block), axis=1), k)[1]
-    return (chosen[:, None] * block + jnp.arange(block, dtype=jnp.int32)).reshape(-1)
+    return (chosen[:, None] * block + jnp.arange(block, dtype=jnp.int32)[None]).reshape(-1)
 
 
 def union_columns(columns: jax.Array, outputs: int) -> tuple[jax.Array, jax.Array]:

@@ -111,6 +111,7 @@ class RowSparse:
 
     def __radd__(self, dense: jax.Array) -> jax.Array:
         # set(take + values) and not .add(values): with add XLA copies the whole kernel, twice.
+        dense = jnp.asarray(dense)
         return self.put(dense, self.take(dense) + self.values)
 
     def to_dense(self, shape: tuple[int, ...]) -> jax.Array:
