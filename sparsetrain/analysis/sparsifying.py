@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 # How often the adversary answers a selection before it gives up on a starting vector.
-_ROUNDS = 8
+_ROUNDS = 4
 
 
 class Verdict(NamedTuple):
@@ -81,9 +81,8 @@ def _starts(shape: tuple[int, ...], trials: int, key: jax.Array) -> Iterator[np.
 def _answers(vector: np.ndarray, selected: np.ndarray) -> Iterator[np.ndarray]:
     """What an adversary shows next to a selection that has just chosen."""
     kept = selected != 0
-    # Shrink what was kept: a selection that does not look keeps it again, and ends with nothing.
-    yield np.where(kept, 0.5 * vector, vector)
-    # Level everything to the smallest kept entry: the tightest vector for an exact top-k.
+    # Shrink all that was kept to the smallest of it: the tightest vector for an exact top-k, and a
+    # selection that does not look keeps the same entries again.
     if kept.any():
         yield np.where(kept, np.abs(vector[kept]).min(), vector)
     if vector.ndim < 2:

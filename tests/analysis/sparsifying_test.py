@@ -60,7 +60,7 @@ def test_unified_l1_keeps_too_little_of_the_known_example():
     assert given.margin <= math.sqrt(4 / 19.21) - math.sqrt(0.5)
 
 
-@pytest.mark.parametrize("shape", [(4, 2), (32, 20)])
+@pytest.mark.parametrize("shape", [(5, 2), (30, 20)])
 def test_the_search_finds_that_unified_l1_is_not_sparsifying(shape):
     rows, outputs = shape
     rule = backward.unified_top_k(density=0.5, score="l1")
@@ -78,6 +78,17 @@ def test_the_search_finds_that_random_k_is_not_sparsifying():
     assert not verdict.holds
     assert verdict.cosine == 0.0  # all its mass outside the draw
     assert not np.any(verdict.selected)
+
+
+def test_the_adversary_starves_a_selection_that_does_not_look():
+    # Every single spike of the fixed list is kept, and equal entries just meet the bound.
+    keep = np.zeros(9, bool)
+    keep[[0, 4, 8]] = True
+    verdict = check_sparsifying(
+        jax.jit(lambda v: jnp.where(keep, v, 0)), (9,), 3, key=KEY, trials=0
+    )
+    check_witness(verdict, 3)
+    assert verdict.cosine < 0.02
 
 
 def test_a_threshold_that_drops_ties_is_found():
