@@ -6,8 +6,6 @@ and merge it back; nobody else sees it.
 """
 
 import dataclasses
-import functools
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,38 +14,13 @@ import jax
 import jax.numpy as jnp
 from flax import traverse_util
 
-from sparsetrain import numerics
-from sparsetrain.backward.conv_general import row_shape, sparse_conv_general
-from sparsetrain.backward.dot_general import sparse_dot_general
-from sparsetrain.backward.layers import (
-    LayerShape,
-    acting_rule,
-    check_matches,
-    check_rules,
-    layer_rows,
-)
+from sparsetrain.backward.layers import LayerShape, acting_rule, check_matches, check_rules
+from sparsetrain.backward.linen_layer import MEMORY_SUFFIX, TAP_SUFFIXES, Interception
 from sparsetrain.backward.memory import MEMORY, PARAMS, TAPS
 from sparsetrain.backward.row_sparse.gradient import RowSparse
 from sparsetrain.backward.rule import BackwardRule
 
-# Names that memory and taps have while the model runs; split out before anyone looks.
-_MEMORY_SUFFIX = "__memory"
-_TAP_SUFFIXES = {"values": "__tap_values", "columns": "__tap_columns", "calls": "__tap_calls"}
 _LAYOUTS = {"out_in": 0, "in_out": 1}
-_INJECTED = {
-    nn.Dense: "dot_general",
-    nn.DenseGeneral: "dot_general",
-    nn.Conv: "conv_general_dilated",
-}
-
-
-@dataclasses.dataclass
-class _Run:
-    """What one call of init or apply has met so far."""
-
-    live: bool
-    called: list[nn.Module] = dataclasses.field(default_factory=list)
-    shapes: list[LayerShape] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -86,8 +59,8 @@ class Sparsified:
 
     def init_with_output(self, rngs: Any, *args: Any, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
         """Output of the model and its variables; see `init`."""
-        run = _Run(live=True)
-        with nn.intercept_methods(functools.partial(self._intercept, run)):
+        run = self._interception(live=True)
+        with nn.intercept_methods(run):
             output, variables = self.model.init_with_output(rngs, *args, **kwargs)
         check_matches(self.rules, [shape.path for shape in run.shapes])
         return output, self._split(variables)
@@ -109,8 +82,8 @@ class Sparsified:
         Returns:
           As `nn.Module.apply`.
         """
-        run = _Run(live=MEMORY in variables)
-        with nn.intercept_methods(functools.partial(self._intercept, run)):
+        run = self._interception(live=MEMORY in variables)
+        with nn.intercept_methods(run):
             result = self.model.apply(self._merge(variables), *args, mutable=mutable, **kwargs)
         if mutable is False:
             return result
@@ -128,10 +101,10 @@ class Sparsified:
         Returns:
           One record a call, with the rule that applies to it (or None).
         """
-        run = _Run(live=True)
+        run = self._interception(live=True)
 
         def record(rngs: Any, *args: Any) -> Any:
-            with nn.intercept_methods(functools.partial(self._intercept, run)):
+            with nn.intercept_methods(run):
                 return self.model.init(rngs, *args, **kwargs)
 
         jax.eval_shape(record, rngs, *args)
@@ -152,6 +125,10 @@ class Sparsified:
         """Parameters of the plain model (a checkpoint, say) as this one stores them; the inverse of `to_dense`."""
         return self._turned(params)
 
+    def _interception(self, live: bool) -> Interception:
+        axis = _LAYOUTS[self.kernel_layout] if self.row_sparse else None
+        return Interception(self.rules, self.rows, axis, live)
+
     def _turned(self, params: Mapping[str, Any]) -> dict[str, Any]:
         """Swaps the axes of the kernels that are stored as [O, I]; its own inverse."""
         flat = dict(traverse_util.flatten_dict(dict(params)))
@@ -167,10 +144,10 @@ class Sparsified:
         parts: dict[tuple[str, ...], dict[str, Any]] = {}
         for path, leaf in traverse_util.flatten_dict(dict(variables[PARAMS])).items():
             name = path[-1]
-            if name.endswith(_MEMORY_SUFFIX):
-                memories[(*path[:-1], name.removesuffix(_MEMORY_SUFFIX))] = leaf
+            if name.endswith(MEMORY_SUFFIX):
+                memories[(*path[:-1], name.removesuffix(MEMORY_SUFFIX))] = leaf
                 continue
-            for field, suffix in _TAP_SUFFIXES.items():
+            for field, suffix in TAP_SUFFIXES.items():
                 if name.endswith(suffix):
                     parts.setdefault((*path[:-1], name.removesuffix(suffix)), {})[field] = leaf
                     break
@@ -189,191 +166,12 @@ class Sparsified:
         """Puts memories and taps back beside their kernels."""
         flat = traverse_util.flatten_dict(self._turned(variables.get(PARAMS, {})))
         for path, memory in traverse_util.flatten_dict(dict(variables.get(MEMORY, {}))).items():
-            flat[(*path[:-1], path[-1] + _MEMORY_SUFFIX)] = memory
+            flat[(*path[:-1], path[-1] + MEMORY_SUFFIX)] = memory
         for path, tap in traverse_util.flatten_dict(dict(variables.get(TAPS, {}))).items():
-            for field, suffix in _TAP_SUFFIXES.items():
+            for field, suffix in TAP_SUFFIXES.items():
                 flat[(*path[:-1], path[-1] + suffix)] = getattr(tap, field)
         rest = {k: v for k, v in variables.items() if k not in (PARAMS, MEMORY, TAPS)}
         return {PARAMS: traverse_util.unflatten_dict(flat), **rest}
-
-    def _intercept(self, run: _Run, next_fn: Any, args: Any, kwargs: Any, context: Any) -> Any:
-        """Lends a matching layer a sparse product for the length of one call."""
-        layer = context.module
-        attribute = next((a for kind, a in _INJECTED.items() if isinstance(layer, kind)), None)
-        if attribute is None or context.method_name != "__call__":
-            return next_fn(*args, **kwargs)
-        path = "/".join((*layer.path, "kernel"))
-        rule = acting_rule(self.rules, path)
-        operation = _product if attribute == "dot_general" else _convolution
-        if getattr(layer, attribute) is not None or getattr(layer, f"{attribute}_cls") is not None:
-            if rule is None:
-                return next_fn(*args, **kwargs)
-            raise ValueError(
-                f"rules: layer {path!r} already has a {attribute} of its own; leave it out of the rules"
-            )
-        # linen modules are frozen; the attribute is given back before anyone else can see it.
-        lent = functools.partial(operation, self, run, layer, path, rule)
-        object.__setattr__(layer, attribute, lent)
-        try:
-            return next_fn(*args, **kwargs)
-        finally:
-            object.__setattr__(layer, attribute, None)
-
-    def _memory(
-        self, run: _Run, layer: nn.Module, path: str, rule: BackwardRule, shape: Any, rows: int
-    ) -> tuple[bool, jax.Array | None]:
-        """Whether the rule acts in this call, and the layer's memory."""
-        name = f"kernel{_MEMORY_SUFFIX}"
-        initializing = layer.is_initializing()
-        if not run.live:
-            return False, None
-        if not initializing:
-            found = layer.has_variable(PARAMS, name)
-            memory = layer.get_variable(PARAMS, name) if found else None
-        else:
-            memory = rule.init(shape, rows)
-        if memory is not None:
-            given = layer_rows(self.rows, path) is not None
-            self._check_single_call(run, layer, path, shared_is_fine=given)
-            if initializing:
-                dtype = numerics.accumulator_dtype(layer.param_dtype)
-                memory = _declare(layer, name, memory.astype(dtype))
-        return True, memory
-
-    def _tap(
-        self,
-        run: _Run,
-        layer: nn.Module,
-        path: str,
-        rule: BackwardRule,
-        kernel: jax.Array,
-        rows: int,
-    ) -> RowSparse | None:
-        """Zeros through which the kernel's row-sparse gradient will come out, where one is wanted."""
-        if not self.row_sparse or kernel.ndim != 2:
-            return None
-        names = {field: f"kernel{suffix}" for field, suffix in _TAP_SUFFIXES.items()}
-        axis = _LAYOUTS[self.kernel_layout]
-        if not layer.is_initializing():
-            if not layer.has_variable(PARAMS, names["values"]):
-                return None
-            fields = {field: layer.get_variable(PARAMS, name) for field, name in names.items()}
-        else:
-            inputs, outputs = kernel.shape
-            width = rule.width(outputs, rows)
-            if width is None:
-                raise ValueError(
-                    f"row_sparse=True: {rule} at layer {path!r} with {rows} rows keeps a mask or everything, not few "
-                    "columns; use unified_top_k, a smaller density, or row_sparse=False"
-                )
-            tap = RowSparse.tap(inputs, width, layer.param_dtype, axis)
-            fields = {
-                field: _declare(layer, name, getattr(tap, field)) for field, name in names.items()
-            }
-        self._check_single_call(run, layer, path, shared_is_fine=False)
-        return RowSparse(**fields, axis=axis)
-
-    def _check_single_call(
-        self, run: _Run, layer: nn.Module, path: str, shared_is_fine: bool
-    ) -> None:
-        """Refuses the uses in which one call cannot know the step's rows, as far as they can be seen from here."""
-        if shared_is_fine:
-            return
-        cure = (
-            "row_sparse needs layers that are called once a step; leave this one out of the rules"
-            if self.rows is not None
-            else "say with rows= how many rows reach it per step (batch size x time steps or calls)"
-        )
-        parent = layer.parent
-        while isinstance(parent, nn.Module):
-            if isinstance(parent, nn.RNNCellBase):
-                raise ValueError(
-                    f"rows={self.rows}: layer {path!r} belongs to a recurrent cell and is called once per time step; {cure}"
-                )
-            parent = parent.parent
-        if any(other is layer for other in run.called):
-            raise ValueError(f"rows={self.rows}: layer {path!r} is called more than once; {cure}")
-
-
-def _declare(layer: nn.Module, name: str, value: jax.Array) -> jax.Array:
-    """Puts a param beside a kernel without drawing a key, so that every other parameter starts as in the plain model."""
-    if not layer.has_variable(PARAMS, name):
-        layer.put_variable(PARAMS, name, value)
-    return layer.get_variable(PARAMS, name)
-
-
-def _product(
-    owner: Sparsified,
-    run: _Run,
-    layer: nn.Module,
-    path: str,
-    rule: BackwardRule | None,
-    x: jax.Array,
-    kernel: jax.Array,
-    dimension_numbers: Any,
-    **options: Any,
-) -> jax.Array:
-    """What a matching Dense or DenseGeneral calls in the place of `lax.dot_general`."""
-    _, of_kernel = dimension_numbers[0]
-    shape = tuple(n for axis, n in enumerate(kernel.shape) if axis not in of_kernel)
-    inputs = kernel.size // max(1, math.prod(shape))
-    rows = x.size // max(1, inputs)
-    run.shapes.append(LayerShape(path, "dense", rows, inputs, shape, 1, rule))
-    step_rows = layer_rows(owner.rows, path)
-    live = False
-    if rule is not None:
-        live, memory = owner._memory(run, layer, path, rule, shape, step_rows or rows)
-    if not live:
-        return jax.lax.dot_general(x, kernel, dimension_numbers, **options)
-    tap = owner._tap(run, layer, path, rule, kernel, step_rows or rows)
-    run.called.append(layer)
-    return sparse_dot_general(
-        x, kernel, memory, dimension_numbers, rule, rows=step_rows, tap=tap, **options
-    )
-
-
-def _convolution(
-    owner: Sparsified,
-    run: _Run,
-    layer: nn.Module,
-    path: str,
-    rule: BackwardRule | None,
-    x: jax.Array,
-    kernel: jax.Array,
-    window_strides: Any,
-    padding: Any,
-    **options: Any,
-) -> jax.Array:
-    """What a matching Conv calls in the place of `lax.conv_general_dilated`."""
-    dense = functools.partial(
-        jax.lax.conv_general_dilated, window_strides=window_strides, padding=padding, **options
-    )
-    output = jax.eval_shape(dense, x, kernel)
-    feature_axis = jax.lax.conv_dimension_numbers(
-        x.shape, kernel.shape, options.get("dimension_numbers")
-    ).out_spec[1]
-    examples, features = output.shape[0], output.shape[feature_axis]
-    positions = output.size // max(1, examples * features)
-    inputs = kernel.size // features
-    run.shapes.append(LayerShape(path, "conv", examples, inputs, (features,), positions, rule))
-    step_rows = layer_rows(owner.rows, path)
-    live = False
-    if rule is not None:
-        shape = row_shape(rule, output.shape, feature_axis)
-        live, memory = owner._memory(run, layer, path, rule, shape, step_rows or examples)
-    if not live:
-        return dense(x, kernel)
-    run.called.append(layer)
-    return sparse_conv_general(
-        x,
-        kernel,
-        memory,
-        rule,
-        window_strides=window_strides,
-        padding=padding,
-        rows=step_rows,
-        **options,
-    )
 
 
 def sparsify(

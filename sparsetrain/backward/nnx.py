@@ -70,7 +70,14 @@ def _convolution(
     if options.get("out_sharding") is None:
         options.pop("out_sharding", None)
     return sparse_conv_general(
-        x, kernel, memory, rule, window_strides=window_strides, padding=padding, rows=rows, **options
+        x,
+        kernel,
+        memory,
+        rule,
+        window_strides=window_strides,
+        padding=padding,
+        rows=rows,
+        **options,
     )
 
 
