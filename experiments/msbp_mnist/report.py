@@ -1,0 +1,107 @@
+"""Tables and plots from the result files alone.
+
+    python -m experiments.msbp_mnist.report --out=experiments/msbp_mnist/results
+
+Writes `tables.md` and PNG files beside the results; the tables of the results in this package also go into the
+README.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from experiments.msbp_mnist import plots, tables
+from experiments.msbp_mnist.results import Cells, load, pick
+
+README = Path(__file__).parent / "README.md"
+RESULTS = Path(__file__).parent / "results"
+BEGIN, END = "<!-- results: written by report.py -->", "<!-- end of results -->"
+
+
+def epochs_of(cells: Cells, hidden: int, decayed: bool) -> int | None:
+    """Length of a table's runs: the longest there are; of the figures': the longest with many decays."""
+    found: dict[int, set[float]] = {}
+    for cell in cells:
+        if cell.hidden == hidden:
+            found.setdefault(cell.epochs, set()).add(cell.decay)
+    suitable = [epochs for epochs, decays in found.items() if not decayed or len(decays) > 2]
+    return max(suitable, default=None)
+
+
+def text(cells: Cells) -> str:
+    """All tables, each under its heading.
+
+    Args:
+      cells: as from `results.load`.
+
+    Returns:
+      Markdown; parts of the grid without results are left out.
+    """
+    parts = []
+    for hidden, name in ((500, "Table 2 (MNIST)"), (5000, "Table 5")):
+        epochs = epochs_of(cells, hidden, decayed=False)
+        if epochs is None:
+            continue
+        parts += [
+            f"### {name}: MLP 784-{hidden}-{hidden}-10, {epochs} epochs, test accuracy in %",
+            tables.accuracy(cells, hidden, epochs),
+            "Paired differences in points, with 95% intervals (Student, over seeds):",
+            tables.differences(cells, hidden, epochs),
+            "After the last epoch (angles in degrees: memory moving / memory held, see below):",
+            tables.diagnostics(cells, hidden, epochs),
+        ]
+    epochs = epochs_of(cells, 500, decayed=True)
+    if epochs is not None:
+        parts += [
+            f"### Figures 2, 3 and 5: k and decay, {epochs} epochs (accuracy at the end, angles as above)",
+            tables.figures(cells, epochs),
+        ]
+    return "\n\n".join(parts) + "\n"
+
+
+def write(out: Path) -> None:
+    """Writes tables and plots into the folder of the results."""
+    cells = load(out)
+    (out / "tables.md").write_text(text(cells))
+    epochs = epochs_of(cells, 500, decayed=False)
+    for kept in (5, 20):
+        long = pick(cells, lambda cell: cell.hidden == 500 and cell.epochs == epochs)
+        if any(cell.kept == kept for cell in long):
+            plots.curves(long, kept, out / f"curves_k{kept}.png")
+    epochs = epochs_of(cells, 500, decayed=True)
+    if epochs is not None:
+        grid = pick(cells, lambda cell: cell.hidden == 500 and cell.epochs == epochs)
+        plots.accuracy(grid, out / "figure2_accuracy.png")
+        plots.spread(grid, out / "figure3_spread.png")
+        plots.angle(grid, out / "figure5_angle.png")
+
+
+def embed(readme: Path, tables_text: str) -> None:
+    """Replaces what stands between the README's two marks.
+
+    Raises:
+      ValueError: a mark is missing.
+    """
+    content = readme.read_text()
+    if BEGIN not in content or END not in content:
+        raise ValueError(f"{readme} has no place for the tables: give it {BEGIN!r} and {END!r}")
+    before, after = content.split(BEGIN)[0], content.split(END)[1]
+    readme.write_text(f"{before}{BEGIN}\n{tables_text}\n{END}{after}")
+
+
+def main(argv: Sequence[str]) -> None:
+    """Writes everything anew."""
+    parser = argparse.ArgumentParser("python -m experiments.msbp_mnist.report")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results")
+    out = parser.parse_args(argv).out
+    try:
+        write(out)
+    except ValueError as error:
+        sys.exit(str(error))
+    if out.resolve() == RESULTS.resolve():
+        embed(README, (out / "tables.md").read_text())
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
