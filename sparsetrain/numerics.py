@@ -51,7 +51,7 @@ def accumulator_dtype(dtype: jax.typing.DTypeLike) -> np.dtype:
       >>> print(accumulator_dtype(jnp.bfloat16))
       float32
     """
-    return np.dtype(jnp.promote_types(dtype, jnp.float32))
+    return np.dtype(np.float64 if np.dtype(dtype) == np.float64 else np.float32)
 
 
 def keep_if_finite(increment: jax.Array, witness: jax.Array) -> jax.Array:

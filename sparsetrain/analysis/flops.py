@@ -88,7 +88,7 @@ def layer_of(shape: Any, input_gradient: bool = True) -> Layer:
 
     Args:
       shape: anything with `path`, `kind` ("dense" or "conv"), `rows`, `inputs`, `output_shape`,
-        `positions` and `rule`.
+        `positions`, `rule` and perhaps `groups`; the products of a grouped convolution stay dense.
       input_gradient: whether dx is computed for this layer.
 
     Returns:
@@ -114,7 +114,7 @@ def layer_of(shape: Any, input_gradient: bool = True) -> Layer:
     memory = jax.eval_shape(lambda: rule.init((outputs,), rows))
     if kept == outputs:
         kind = "dense"
-    elif rule.shares_columns:
+    elif rule.shares_columns and getattr(shape, "groups", 1) == 1:
         kind = "unified"
     elif convolution or rule.width(outputs, rows) is None:
         kind = "masked"

@@ -1,8 +1,8 @@
 """The convolution of a layer with a sparse backward: a drop-in for `lax.conv_general_dilated`.
 
-A rule that selects per example sees one row of H * W * C entries for every image; a rule that shares columns sees the
-channels, with every position of every image as a row. In the second case the backward convolutions run over the
-kept channels only.
+A rule that selects per example sees one row of H * W * C entries for every image; a rule that
+shares columns sees the channels, with every position of every image as a row. In the second case
+the backward convolutions run over the kept channels only.
 """
 
 import functools
@@ -120,13 +120,14 @@ def sparse_conv_general(
     Args:
       x: images, any layout that `dimension_numbers` names.
       kernel: filters.
-      memory: what `rule.init(row shape)` returned: (H, W, C) for a rule that selects per example, (C,) for one that shares
-        columns; its cotangent is its increment.
+      memory: what `rule.init(row shape)` returned: (H, W, C) for a rule that selects per example,
+        (C,) for one that shares columns; its cotangent is its increment.
       rule: a backward rule.
       window_strides: as for `lax.conv_general_dilated`.
       padding: as for `lax.conv_general_dilated`.
       dimension_numbers: as for `lax.conv_general_dilated`.
-      rows: examples that reach the layer per optimizer step (positions are counted here); None means those of this call.
+      rows: examples that reach the layer per optimizer step (positions are counted here); None
+        means those of this call.
       feature_group_count: as for `lax.conv_general_dilated`.
       **options: `lhs_dilation`, `rhs_dilation`, `precision`, `preferred_element_type`, ….
 

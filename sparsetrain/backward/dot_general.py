@@ -1,14 +1,15 @@
 """The product of a layer with a sparse backward: a drop-in for `lax.dot_general`.
 
-The forward product is untouched. Backward, the rule selects from the cotangent of the output; then three forms:
+The forward product is untouched. Backward, the rule selects from the cotangent of the output; then
+three forms:
 
     mask selection              dense products with a masked operand                          dx, dW dense
     compact selection           products over K columns, dW[:, columns] set into zeros        dx, dW dense
     compact selection and tap   products over K columns                                       dx dense, dW row-sparse
 
-A *tap* is a `RowSparse` of zeros that enters the product beside the kernel. What comes back in the place of its gradient
-is the kernel's row-sparse gradient; the kernel's own cotangent is a constant zero, which the compiler removes as long as
-nobody reads it.
+A *tap* is a `RowSparse` of zeros that enters the product beside the kernel. What comes back in the
+place of its gradient is the kernel's row-sparse gradient; the kernel's own cotangent is a constant
+zero, which the compiler removes as long as nobody reads it.
 """
 
 import functools
@@ -106,7 +107,8 @@ def _backward(product: Product, residuals: Any, cotangent: jax.Array) -> tuple[A
         (dkernel,) = jax.linear_transpose(lambda w: product.dense(x, w), kernel)(chosen)
         return dx, dkernel, selected.increment, None
 
-    # Two dimensions from here: x [R, I], kernel [I, O]. For nn.Dense these are no operations at all.
+    # Two dimensions from here: x [R, I], kernel [I, O]. For nn.Dense these are no operations at
+    # all.
     x_free = [axis for axis in range(x.ndim) if axis not in of_x]
     kernel_free = [axis for axis in range(kernel.ndim) if axis not in of_kernel]
     inputs = math.prod(x.shape[axis] for axis in of_x)
@@ -173,11 +175,13 @@ def sparse_dot_general(
     Args:
       x: inputs, [..., I], any axes contracted.
       kernel: weights, contracted axes I and free axes O.
-      memory: what `rule.init(shape of the free axes of kernel, rows)` returned; its cotangent is its increment.
+      memory: what `rule.init(shape of the free axes of kernel, rows)` returned; its cotangent is
+        its increment.
       dimension_numbers: as for `lax.dot_general`, without batch dimensions.
       rule: a backward rule.
       rows: rows that reach the layer per optimizer step; None means the rows of this call.
-      tap: zeros made by `RowSparse.tap`; its cotangent is the kernel's row-sparse gradient, and the kernel's own is zero.
+      tap: zeros made by `RowSparse.tap`; its cotangent is the kernel's row-sparse gradient, and the
+        kernel's own is zero.
       precision: as for `lax.dot_general`, for forward and backward products.
       preferred_element_type: as for `lax.dot_general`, forward.
       out_sharding: as for `lax.dot_general`, forward.

@@ -20,6 +20,7 @@ class LayerShape(NamedTuple):
       output_shape: shape of the outputs of one row; for a convolution, the channels.
       positions: output positions of a convolution, 1 for a product.
       rule: the rule that acts on it, or None for plain backpropagation.
+      groups: feature groups of a convolution.
     """
 
     path: str
@@ -29,6 +30,7 @@ class LayerShape(NamedTuple):
     output_shape: tuple[int, ...]
     positions: int
     rule: BackwardRule | None
+    groups: int = 1
 
     @property
     def outputs(self) -> int:

@@ -1,8 +1,10 @@
-"""Sparsify an unmodified linen model: rules by parameter path, memories split out of the parameters.
+"""Sparsify an unmodified linen model: rules by parameter path, memories split out of the
+parameters.
 
-While the model runs, a layer's memory is a param beside its kernel. So every lifted transformation (scan, vmap, remat, RNN) carries it as it
-carries the kernel: stacked where kernels are stacked, shared where they are shared. `init` and `apply` split it out into a collection of its own
-and merge it back; nobody else sees it.
+While the model runs, a layer's memory is a param beside its kernel. So every lifted transformation
+(scan, vmap, remat, RNN) carries it as it carries the kernel: stacked where kernels are stacked,
+shared where they are shared. `init` and `apply` split it out into a collection of its own and merge
+it back; nobody else sees it.
 """
 
 import dataclasses
@@ -25,7 +27,8 @@ _LAYOUTS = {"out_in": 0, "in_out": 1}
 
 @dataclasses.dataclass(frozen=True)
 class Sparsified:
-    """A linen model with sparse backward rules; made by `sparsify`. Used as the model itself would be.
+    """A linen model with sparse backward rules; made by `sparsify`. Used as the model itself would
+    be.
 
     Attributes:
       model: the plain model.
@@ -42,18 +45,21 @@ class Sparsified:
     kernel_layout: str = "out_in"
 
     def init(self, rngs: Any, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Variables of the model with their memories: {"params": …, "memory": …, the model's own collections}.
+        """Variables of the model with their memories: {"params": …, "memory": …, the model's own
+          collections}.
 
         Args:
           rngs: a key or a dictionary of keys, as for `nn.Module.init`.
-          *args: inputs; their batch size is the one a "slot" memory and a row-sparse gradient get room for.
+          *args: inputs; their batch size is the one a "slot" memory and a row-sparse gradient get
+            room for.
           **kwargs: as for `nn.Module.init`.
 
         Returns:
           A dictionary of collections. "memory" mirrors the paths of the kernels it belongs to.
 
         Raises:
-          ValueError: a rule matched no layer (the message lists the layers), or does not fit the layer it matched.
+          ValueError: a rule matched no layer (the message lists the layers), or does not fit the
+            layer it matched.
         """
         return self.init_with_output(rngs, *args, **kwargs)[1]
 
@@ -68,10 +74,11 @@ class Sparsified:
     def apply(
         self, variables: Mapping[str, Any], *args: Any, mutable: Any = False, **kwargs: Any
     ) -> Any:
-        """Runs the model; its backward pass follows the rules if `variables` has a "memory" collection.
+        """Runs the model; its backward pass follows the rules if `variables` has a "memory"
+        collection.
 
-        Without one (`{"params": params}`: evaluation, a checkpoint of parameters) this is the plain dense model, forward and
-        backward.
+        Without one (`{"params": params}`: evaluation, a checkpoint of parameters) this is the plain
+        dense model, forward and backward.
 
         Args:
           variables: what `init` returned, or a part of it with "params".
@@ -91,7 +98,8 @@ class Sparsified:
         return output, self._split(state) if PARAMS in state else state
 
     def layers(self, rngs: Any, *args: Any, **kwargs: Any) -> list[LayerShape]:
-        """Shapes of every layer that a rule can match, in the order of their calls; nothing is computed.
+        """Shapes of every layer that a rule can match, in the order of their calls; nothing is
+        computed.
 
         Args:
           rngs: as for `init`.
@@ -184,26 +192,33 @@ def sparsify(
 ) -> Sparsified:
     """Gives the layers of a linen model sparse backward rules, without touching its code.
 
-    Dense, DenseGeneral (so attention projections, with O = heads x dim), Conv, and the gates of recurrent cells made of Dense layers
-    (LSTMCell, GRUCell, …) can be matched. OptimizedLSTMCell multiplies by itself and cannot: LSTMCell has the same parameters.
+    Dense, DenseGeneral (so attention projections, with O = heads x dim), Conv, and the gates of
+    recurrent cells made of Dense layers (LSTMCell, GRUCell, …) can be matched. OptimizedLSTMCell
+    multiplies by itself and cannot: LSTMCell has the same parameters.
 
     Args:
       model: any linen module.
-      rules: regular expression -> rule. An expression must match the whole '/'-joined path of a kernel, such as
-        "encoder/hidden_0/kernel"; the first that matches counts. Layers that none matches keep plain backpropagation.
-      rows: rows that reach a layer per optimizer step (for a convolution: examples), or {regular expression: rows} where
-        layers differ. None means those of the call at hand, which is right for one call per step outside vmap. Give it with
-        microbatches, shared layers, recurrent cells (batch size x time steps) and vmap over examples.
-      row_sparse: whether the 2-D kernels that match get row-sparse gradients (`backward.row_sparse`), for use with
-        `carry_memory(backward.row_sparse.adam(…))` and the like. Convolutions and stacked or 3-D kernels keep dense gradients.
-      kernel_layout: how the kernels with row-sparse gradients are stored in "params": "out_in" puts an output's weights
-        side by side, which is fastest; "in_out" is linen's own. See `Sparsified.to_dense`.
+      rules: regular expression -> rule. An expression must match the whole '/'-joined path of a
+        kernel, such as "encoder/hidden_0/kernel"; the first that matches counts. Layers that none
+        matches keep plain backpropagation.
+      rows: rows that reach a layer per optimizer step (for a convolution: examples), or {regular
+        expression: rows} where layers differ. None means those of the call at hand, which is right
+          for one call per step outside vmap. Give it with
+        microbatches, shared layers, recurrent cells (batch size x time steps) and vmap over
+        examples.
+      row_sparse: whether the 2-D kernels that match get row-sparse gradients
+        (`backward.row_sparse`), for use with `carry_memory(backward.row_sparse.adam(…))` and the
+        like. Convolutions and stacked or 3-D kernels keep dense gradients.
+      kernel_layout: how the kernels with row-sparse gradients are stored in "params": "out_in" puts
+        an output's weights side by side, which is fastest; "in_out" is linen's own. See
+        `Sparsified.to_dense`.
 
     Returns:
       An object with `init` and `apply`.
 
     Raises:
-      ValueError: no rules, a bad expression, rows < 1, or an unknown layout; at `init` a rule that matches nothing.
+      ValueError: no rules, a bad expression, rows < 1, or an unknown layout; at `init` a rule that
+        matches nothing.
 
     Reference: Zhang et al., Memorized Sparse Backpropagation (arXiv 1905.10194).
 

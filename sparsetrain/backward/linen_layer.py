@@ -34,7 +34,8 @@ class Interception:
     Attributes:
       rules: regular expression -> rule.
       rows: rows per optimizer step, see `linen.sparsify`.
-      tap_axis: output axis of the stored kernels with row-sparse gradients; None where there are none.
+      tap_axis: output axis of the stored kernels with row-sparse gradients; None where there are
+        none.
       live: whether rules act at all; without a "memory" collection they do not.
       called: layers whose rule has acted.
       shapes: every call of a layer that a rule can match.
@@ -72,7 +73,7 @@ class Interception:
 
     def _product(
         self,
-        layer: nn.Module,
+        layer: Any,
         path: str,
         rule: BackwardRule | None,
         x: jax.Array,
@@ -87,11 +88,9 @@ class Interception:
         rows = x.size // max(1, inputs)
         self.shapes.append(LayerShape(path, "dense", rows, inputs, shape, 1, rule))
         step_rows = layer_rows(self.rows, path)
-        live = False
-        if rule is not None:
-            live, memory = self._memory(layer, path, rule, shape, step_rows or rows)
-        if not live:
+        if rule is None or not self.live:
             return jax.lax.dot_general(x, kernel, dimension_numbers, **options)
+        memory = self._memory(layer, path, rule, shape, step_rows or rows)
         tap = self._tap(layer, path, rule, kernel, step_rows or rows)
         self.called.append(layer)
         return sparse_dot_general(
@@ -100,7 +99,7 @@ class Interception:
 
     def _convolution(
         self,
-        layer: nn.Module,
+        layer: Any,
         path: str,
         rule: BackwardRule | None,
         x: jax.Array,
@@ -110,24 +109,26 @@ class Interception:
         **options: Any,
     ) -> jax.Array:
         """What a matching Conv calls in the place of `lax.conv_general_dilated`."""
-        dense = functools.partial(
-            jax.lax.conv_general_dilated, window_strides=window_strides, padding=padding, **options
-        )
+
+        def dense(x: jax.Array, kernel: jax.Array) -> jax.Array:
+            return jax.lax.conv_general_dilated(x, kernel, window_strides, padding, **options)
+
         output = jax.eval_shape(dense, x, kernel)
         feature_axis = jax.lax.conv_dimension_numbers(
             x.shape, kernel.shape, options.get("dimension_numbers")
         ).out_spec[1]
         examples, features = output.shape[0], output.shape[feature_axis]
+        groups = options.get("feature_group_count", 1)
         positions = output.size // max(1, examples * features)
         inputs = kernel.size // features
-        self.shapes.append(LayerShape(path, "conv", examples, inputs, (features,), positions, rule))
+        self.shapes.append(
+            LayerShape(path, "conv", examples, inputs, (features,), positions, rule, groups)
+        )
         step_rows = layer_rows(self.rows, path)
-        live = False
-        if rule is not None:
-            shape = row_shape(rule, output.shape, feature_axis)
-            live, memory = self._memory(layer, path, rule, shape, step_rows or examples)
-        if not live:
+        if rule is None or not self.live:
             return dense(x, kernel)
+        shape = row_shape(rule, output.shape, feature_axis)
+        memory = self._memory(layer, path, rule, shape, step_rows or examples)
         self.called.append(layer)
         return sparse_conv_general(
             x,
@@ -141,29 +142,27 @@ class Interception:
         )
 
     def _memory(
-        self, layer: nn.Module, path: str, rule: BackwardRule, shape: Any, rows: int
-    ) -> tuple[bool, jax.Array | None]:
-        """Whether the rule acts in this call, and the layer's memory."""
+        self, layer: Any, path: str, rule: BackwardRule, shape: Any, rows: int
+    ) -> jax.Array | None:
+        """The layer's memory, made while the model is initialized."""
         name = f"kernel{MEMORY_SUFFIX}"
-        initializing = layer.is_initializing()
-        if not self.live:
-            return False, None
-        if not initializing:
+        if layer.is_initializing():
+            memory = rule.init(shape, rows)
+        else:
             found = layer.has_variable(PARAMS, name)
             memory = layer.get_variable(PARAMS, name) if found else None
-        else:
-            memory = rule.init(shape, rows)
-        if memory is not None:
-            given = layer_rows(self.rows, path) is not None
-            self._check_single_call(layer, path, shared_is_fine=given)
-            if initializing:
-                dtype = numerics.accumulator_dtype(layer.param_dtype)
-                memory = _declare(layer, name, memory.astype(dtype))
-        return True, memory
+        if memory is None:
+            return None
+        given = layer_rows(self.rows, path) is not None
+        self._check_single_call(layer, path, shared_is_fine=given)
+        if layer.is_initializing():
+            dtype = numerics.accumulator_dtype(layer.param_dtype)
+            memory = _declare(layer, name, memory.astype(dtype))
+        return memory
 
     def _tap(
         self,
-        layer: nn.Module,
+        layer: Any,
         path: str,
         rule: BackwardRule,
         kernel: jax.Array,
@@ -173,6 +172,7 @@ class Interception:
         if self.tap_axis is None or kernel.ndim != 2:
             return None
         names = {field: f"kernel{suffix}" for field, suffix in TAP_SUFFIXES.items()}
+        fields: dict[str, Any]
         if not layer.is_initializing():
             if not layer.has_variable(PARAMS, names["values"]):
                 return None
@@ -192,7 +192,7 @@ class Interception:
         self._check_single_call(layer, path, shared_is_fine=False)
         return RowSparse(**fields, axis=self.tap_axis)
 
-    def _check_single_call(self, layer: nn.Module, path: str, shared_is_fine: bool) -> None:
+    def _check_single_call(self, layer: Any, path: str, shared_is_fine: bool) -> None:
         """Refuses the uses in which one call cannot know the step's rows, as far as they can be seen from here."""
         if shared_is_fine:
             return
@@ -205,15 +205,16 @@ class Interception:
         while isinstance(parent, nn.Module):
             if isinstance(parent, nn.RNNCellBase):
                 raise ValueError(
-                    f"rows={self.rows}: layer {path!r} belongs to a recurrent cell and is called once per time step; {cure}"
+                    f"rows={self.rows}: layer {path!r} belongs to a recurrent cell and is called "
+                    f"once per time step; {cure}"
                 )
             parent = parent.parent
         if any(other is layer for other in self.called):
             raise ValueError(f"rows={self.rows}: layer {path!r} is called more than once; {cure}")
 
 
-def _declare(layer: nn.Module, name: str, value: jax.Array) -> jax.Array:
-    """Puts a param beside a kernel without drawing a key, so that every other parameter starts as in the plain model."""
+def _declare(layer: Any, name: str, value: jax.Array) -> jax.Array:
+    """Puts a param beside a kernel without drawing a key: all others start as in the plain model."""
     if not layer.has_variable(PARAMS, name):
         layer.put_variable(PARAMS, name, value)
     return layer.get_variable(PARAMS, name)

@@ -103,25 +103,31 @@ def memorized_top_k(
     Args:
       density: fraction of a row's outputs that is kept, 0 < density <= 1.
       decay: the paper's memory ratio gamma, 0 <= decay < 1; 0 is SBP.
-      memory: "mean" keeps one vector of the layer's output shape (the stored total M, whatever the batch size);
-        "slot" keeps one row for every row of the batch, and refuses another batch size.
+      memory: "mean" keeps one vector of the layer's output shape (the stored total M, whatever the
+        batch size); "slot" keeps one row for every row of the batch, and refuses another batch
+        size.
       groups: equal groups of outputs that each keep their own k, for fused gates (4 for an LSTM's).
 
     Returns:
       A rule whose memory is float32 [output shape], or [rows, output shape] for "slot".
 
     Raises:
-      ValueError: density, decay or memory out of range; at `init`, groups that do not divide the outputs, or a slot
-        memory without a number of rows; at `select`, a slot memory that meets another batch size.
+      ValueError: density, decay or memory out of range; at `init`, groups that do not divide the
+        outputs, or a slot memory without a number of rows; at `select`, a slot memory that meets
+        another batch size.
 
     Differs from the paper:
-      1. The paper is written for one example. For a batch, "mean" is our reading: every row receives the same share.
-      2. The memory is the total M = rows * m of the paper's m, so that it does not depend on how a step's rows are split
-         over calls.
-      3. A call with a non-finite cotangent propagates it as plain backpropagation does, but leaves the memory as it was.
-      4. Selected entries are rounded to the cotangent's dtype; in bf16 that rounding is not remembered.
+      1. The paper is written for one example. For a batch, "mean" is our reading: every row
+         receives the same share.
+      2. The memory is the total M = rows * m of the paper's m, so that it does not depend on how a
+         step's rows are split over calls.
+      3. A call with a non-finite cotangent propagates it as plain backpropagation does, but leaves
+         the memory as it was.
+      4. Selected entries are rounded to the cotangent's dtype; in bf16 that rounding is not
+         remembered.
 
-    Reference: Zhang et al., Memorized Sparse Backpropagation (arXiv 1905.10194), equations 19 to 22, algorithm 2.
+    Reference: Zhang et al., Memorized Sparse Backpropagation (arXiv 1905.10194), equations 19 to
+    22, algorithm 2.
 
     Example:
       >>> import jax.numpy as jnp

@@ -29,6 +29,12 @@ def _has_nnx_memory(variables: Any) -> bool:
     return any(NNX_MEMORY in path.split("/") for path in tree.paths(variables))
 
 
+def _like(node: Mapping[str, Any], parts: dict[str, Any]) -> Any:
+    """The parts in a mapping of the same kind, such as flax's FrozenDict."""
+    kind: Any = type(node)
+    return kind(parts)
+
+
 def _labels(node: Any, nnx: bool) -> Any:
     """Label of every leaf: which of the three treatments it gets."""
     if not nnx and _is_variables(node):
@@ -37,10 +43,10 @@ def _labels(node: Any, nnx: bool) -> Any:
             name: jax.tree.map(lambda _, name=name: known.get(name, "rest"), part)
             for name, part in node.items()
         }
-        return collections if isinstance(node, dict) else type(node)(collections)
+        return _like(node, collections)
     if not nnx and isinstance(node, Mapping) and any(map(_is_variables, node.values())):
         models = {name: _labels(part, nnx) for name, part in node.items()}
-        return models if isinstance(node, dict) else type(node)(models)
+        return _like(node, models)
 
     def label(path: Any, _: Any) -> str:
         # Not only the last step: an nnx variable is itself a node, with its value below.
@@ -70,21 +76,25 @@ def carry_memory(tx: optax.GradientTransformation) -> optax.GradientTransformati
 
         params <- params + tx(grads),    memory <- memory + increment,    every other collection unchanged
 
-    It takes what a sparsified linen model's `init` returns (`{"params": …, "memory": …, …}`; several such dictionaries
-    under names of their own are fine), or the state of an nnx model, where a memory is a leaf called `sparse_memory`. Clipping,
-    weight decay, moments and averages inside `tx` never see a memory. Variables with a "row_sparse" collection hand `tx`
-    their kernels' gradients as `RowSparse`; then `tx` is made of `backward.row_sparse` transformations.
+    It takes what a sparsified linen model's `init` returns (`{"params": …, "memory": …, …}`;
+    several such dictionaries under names of their own are fine), or the state of an nnx model,
+    where a memory is a leaf called `sparse_memory`. Clipping, weight decay, moments and averages
+    inside `tx` never see a memory. Variables with a "row_sparse" collection hand `tx` their
+    kernels' gradients as `RowSparse`; then `tx` is made of `backward.row_sparse` transformations.
 
     Args:
-      tx: any optax transformation, or an `optax.MultiSteps`. Nest as `carry_memory(optax.MultiSteps(tx, n))`. The other order,
-        `optax.MultiSteps(carry_memory(tx), n)`, averages increments as if they were gradients, and so divides what is
+      tx: any optax transformation, or an `optax.MultiSteps`. Nest as
+        `carry_memory(optax.MultiSteps(tx, n))`. The other order,
+        `optax.MultiSteps(carry_memory(tx), n)`, averages increments as if they were gradients, and
+        so divides what is
         remembered by n: do not use it.
 
     Returns:
       A transformation whose updates fit `optax.apply_updates`.
 
     Raises:
-      ValueError: at `init`, row-sparse variables with a `tx` that does not know row-sparse gradients.
+      ValueError: at `init`, row-sparse variables with a `tx` that does not know row-sparse
+        gradients.
 
     Example:
       >>> import jax.numpy as jnp, optax
@@ -161,8 +171,8 @@ def rescale_memory(
 
         M <- M * S' / S
 
-    With loss scaling the cotangents, and so the memories, are S times too large. Both stay consistent as long as S does;
-    call this whenever S changes.
+    With loss scaling the cotangents, and so the memories, are S times too large. Both stay
+    consistent as long as S does; call this whenever S changes.
 
     Args:
       variables: linen variables or an nnx state.
@@ -170,7 +180,8 @@ def rescale_memory(
       new_scale: S', the scale of the next step.
 
     Returns:
-      The same tree with every error memory multiplied, all else untouched. Step counters (scalars) are left alone.
+      The same tree with every error memory multiplied, all else untouched. Step counters (scalars)
+      are left alone.
 
     Example:
       >>> import jax.numpy as jnp
@@ -196,8 +207,8 @@ def unscale(grads: Any, scale: float | jax.Array) -> Any:
       scale: S.
 
     Returns:
-      The same tree; only leaves that the optimizer will use as gradients are divided. Row-sparse gradients are divided in
-      their values.
+      The same tree; only leaves that the optimizer will use as gradients are divided. Row-sparse
+      gradients are divided in their values.
 
     Example:
       >>> import jax.numpy as jnp

@@ -1,7 +1,6 @@
 """Sparsify an nnx model in place: layers that a rule matches change their class and gain a memory variable."""
 
 import functools
-import math
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -27,7 +26,8 @@ class Memory(nnx.Variable):
     """What a backward rule remembers; its gradient is its increment."""
 
 
-# What to differentiate and to optimize: `nnx.DiffState(0, trained)` and `nnx.Optimizer(…, wrt=trained)`.
+# What to differentiate and to optimize: `nnx.DiffState(0, trained)` and `nnx.Optimizer(…,
+# wrt=trained)`.
 trained = nnx.Any(nnx.Param, Memory)
 
 
@@ -46,7 +46,8 @@ def _sparse_call(layer: Any, *args: Any, **kwargs: Any) -> Any:
     # Not by nnx's own setattr: the attribute is given back before the module is split again.
     object.__setattr__(layer, name, functools.partial(operation, *arguments))
     try:
-        return type(layer).__base__.__call__(layer, *args, **kwargs)  # type: ignore[misc, union-attr]
+        plain_class: Any = type(layer).__base__
+        return plain_class.__call__(layer, *args, **kwargs)
     finally:
         object.__setattr__(layer, name, plain)
 
@@ -140,26 +141,28 @@ def sparsify(
 ) -> M:
     """Gives the layers of an nnx model sparse backward rules, in place.
 
-    Linear, LinearGeneral (so attention projections), Conv, and whatever is made of them (LSTMCell, OptimizedLSTMCell, GRUCell, …) can be
-    matched. Train with
+    Linear, LinearGeneral (so attention projections), Conv, and whatever is made of them (LSTMCell,
+    OptimizedLSTMCell, GRUCell, …) can be matched. Train with
 
         grads = nnx.grad(loss, argnums=nnx.DiffState(0, backward.nnx.trained))(model, …)
         optimizer = nnx.Optimizer(model, backward.carry_memory(tx), wrt=backward.nnx.trained)
 
     Args:
       model: any nnx module; changed.
-      rules: regular expression -> rule, as for `backward.linen.sparsify`; paths are those of `nnx.state`, such as
-        "encoder/hidden/kernel".
-      rows: rows that reach a layer per optimizer step, as for `backward.linen.sparsify`; an nnx layer cannot see how often it
-        is called, so give it with shared layers, recurrent cells and microbatches.
-      inputs: arguments of the model's call (arrays or shapes). Needed only for convolutions whose memory holds one entry for
-        every position: rules that select per example.
+      rules: regular expression -> rule, as for `backward.linen.sparsify`; paths are those of
+        `nnx.state`, such as "encoder/hidden/kernel".
+      rows: rows that reach a layer per optimizer step, as for `backward.linen.sparsify`; an nnx
+        layer cannot see how often it is called, so give it with shared layers, recurrent cells and
+        microbatches.
+      inputs: arguments of the model's call (arrays or shapes). Needed only for convolutions whose
+        memory holds one entry for every position: rules that select per example.
 
     Returns:
       The same model.
 
     Raises:
-      ValueError: no rules, a rule that matches nothing, rows < 1, or a memory whose shape cannot be known.
+      ValueError: no rules, a rule that matches nothing, rows < 1, or a memory whose shape cannot be
+        known.
 
     Example:
       >>> import jax.numpy as jnp
@@ -171,7 +174,7 @@ def sparsify(
       (3, [0.0, 1.6, 1.6, 1.6])
     """
     check_rules(rules, rows)
-    layers = {
+    layers: dict[str, Any] = {
         "/".join((*map(str, path), "kernel")): layer
         for path, layer in nnx.iter_modules(model)
         if _attribute(layer) is not None
@@ -191,8 +194,8 @@ def sparsify(
                 shape = row_shape(rule, *convolutions[name])
             elif rule.init(shape, step_rows or 1) is not None:
                 raise ValueError(
-                    f"inputs=None: the memory of {rule} at convolution {path!r} has one entry for every output position; "
-                    "give inputs=(x,), or use a rule over channels such as unified_top_k"
+                    f"inputs=None: the memory of {rule} at convolution {path!r} has one entry for "
+                    "every output position; give inputs=(x,), or use a rule over channels such as unified_top_k"
                 )
         memories[path] = rule.init(shape, step_rows)
         if memories[path] is not None:
@@ -202,7 +205,8 @@ def sparsify(
     # Only now, so that a rule that does not fit leaves the model as it was.
     for path, memory in memories.items():
         layer = layers[path]
-        layer.__class__ = _sparse_class(type(layer))
+        kind: Any = type(layer)
+        layer.__class__ = _sparse_class(kind)
         layer.sparse_rule = acting_rule(rules, path)
         layer.sparse_rows = layer_rows(rows, path)
         if memory is not None:
@@ -226,7 +230,8 @@ def densify(model: M) -> M:
       >>> type(densify(model)) is nnx.Linear
       True
     """
-    for _, layer in list(nnx.iter_modules(model)):
+    modules: list[Any] = [layer for _, layer in nnx.iter_modules(model)]
+    for layer in modules:
         if getattr(type(layer), "is_sparsified", False):
             layer.__class__ = type(layer).__base__
             for name in ("sparse_rule", "sparse_rows", NNX_MEMORY):

@@ -64,18 +64,22 @@ def random_k(density: float, *, key: int, unbiased: bool = False) -> RandomK:
     Args:
       density: fraction of the columns that is kept, 0 < density <= 1.
       key: integer seed; the layer's path and the step are folded into it.
-      unbiased: whether to scale by O / K, so that the estimate has the right mean (and a larger variance).
+      unbiased: whether to scale by O / K, so that the estimate has the right mean (and a larger
+        variance).
 
     Returns:
-      A rule whose memory is a float32 step counter, exact up to 2^24 steps. Its memory is no error memory.
+      A rule whose memory is a float32 step counter, exact up to 2^24 steps. Its memory is no error
+      memory.
 
     Raises:
       ValueError: density outside (0, 1].
 
     Differs from the paper:
-      1. In no paper of ours: a fixed gradient may have all its mass outside the draw, so the angle bound fails.
+      1. In no paper of ours: a fixed gradient may have all its mass outside the draw, so the angle
+         bound fails.
 
-    Reference: none; the control for the "sparsifying functions" of Zhang et al. (arXiv 1905.10194), of which it is not one.
+    Reference: none; the control for the "sparsifying functions" of Zhang et al. (arXiv 1905.10194),
+    of which it is not one.
 
     Example:
       >>> import jax.numpy as jnp

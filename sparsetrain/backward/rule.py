@@ -1,8 +1,8 @@
 """What a sparse backward rule is.
 
-A layer `h = x W` receives the cotangent `dh` [R, O] of its output: R rows (examples, positions, time steps) of
-O outputs. Plain backpropagation multiplies all of it: `dx = dh W^T`, `dW = x^T dh`. A *rule* first decides which
-entries of `dh` take part, and what to remember of the others:
+A layer `h = x W` receives the cotangent `dh` [R, O] of its output: R rows (examples, positions,
+time steps) of O outputs. Plain backpropagation multiplies all of it: `dx = dh W^T`, `dW = x^T dh`.
+A *rule* first decides which entries of `dh` take part, and what to remember of the others:
 
     rule                memory              select
     dense               -                   g = dh
@@ -12,10 +12,11 @@ entries of `dh` take part, and what to remember of the others:
     unified_top_k       - or M [O]          one column set for all rows
     random_k            a step counter      one random column set for all rows
 
-The memory never becomes a side effect. It is a differentiable input of the layer's product, and the backward pass returns
-its *increment* in the place of its gradient. Increments of several calls add up, as gradients do, and an optimizer that
-"applies" them by adding (`carry_memory`) leaves the new memory behind. Memory is kept as the stored total M: every row is
-given M / rows, and each call returns
+The memory never becomes a side effect. It is a differentiable input of the layer's product, and the
+backward pass returns its *increment* in the place of its gradient. Increments of several calls add
+up, as gradients do, and an optimizer that "applies" them by adding (`carry_memory`) leaves the new
+memory behind. Memory is kept as the stored total M: every row is given M / rows, and each call
+returns
 
     increment = decay * sum_i (u_i - g_i) - (R / rows) * M,        u_i = dh_i + M / rows
 
@@ -33,8 +34,8 @@ class Selection(NamedTuple):
 
     Attributes:
       values: what is multiplied; [R, K] when `kept` lists columns, else [R, O], zero off the mask.
-      kept: int32 [K] distinct columns that all rows share (numbers >= O are padding, their values are
-        zero), or bool [R, O].
+      kept: int32 [K] distinct columns that all rows share (numbers >= O are padding, their values
+        are zero), or bool [R, O].
       increment: change of the memory, in its shape and dtype; None for a rule without memory.
     """
 

@@ -97,11 +97,12 @@ def top_k(density: float, *, groups: int = 1) -> TopK:
 
         g_i = S_k(dh_i),    dx = g W^T,    dW = x^T g,    k = round(density * O)
 
-    Where B * k is at most a quarter of O, the products run over the union of the rows' columns only. Else
-    they are dense products with a masked operand, which save no time on dense hardware.
+    Where B * k is at most a quarter of O, the products run over the union of the rows' columns
+    only. Else they are dense products with a masked operand, which save no time on dense hardware.
 
     Args:
-      density: fraction of a row's outputs that is kept, 0 < density <= 1; 1 is plain backpropagation.
+      density: fraction of a row's outputs that is kept, 0 < density <= 1; 1 is plain
+        backpropagation.
       groups: equal groups of outputs that each keep their own k, for fused gates (4 for an LSTM's).
 
     Returns:
@@ -111,11 +112,12 @@ def top_k(density: float, *, groups: int = 1) -> TopK:
       ValueError: density outside (0, 1]; at `init`, groups that do not divide the outputs.
 
     Differs from the paper:
-      1. k follows from a density, and is at least 1. The reference code reads k <= 0 as "dense": use `dense()`.
+      1. k follows from a density, and is at least 1. The reference code reads k <= 0 as "dense":
+         use `dense()`.
       2. A NaN counts as the largest magnitude, so it is kept and propagates.
 
-    Reference: Sun et al., meProp, ICML 2017 (arXiv 1706.06197); SBP in Zhang et al., Memorized Sparse
-    Backpropagation (arXiv 1905.10194).
+    Reference: Sun et al., meProp, ICML 2017 (arXiv 1706.06197); SBP in Zhang et al., Memorized
+    Sparse Backpropagation (arXiv 1905.10194).
 
     Example:
       >>> import jax.numpy as jnp

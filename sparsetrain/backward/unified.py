@@ -77,18 +77,21 @@ class UnifiedTopK:
 def unified_top_k(
     density: float, decay: float = 0.0, score: str = "l1", block: int = 1
 ) -> UnifiedTopK:
-    """Sparse backpropagation with one column set for the batch: the form that saves time on any hardware.
+    """Sparse backpropagation with one column set for the batch: the form that saves time on any
+    hardware.
 
         c_j = sum_i |u_ij|  (l1)   or   sum_i u_ij^2  (l2),      I = the K largest c_j
         g = u[:, I],    dx = g W[:, I]^T,    dW[:, I] = x^T g
         u = dh  (decay = 0)   or   dh + M / rows,  M as in `memorized_top_k`
 
-    In a convolution the columns are channels, and the mean of the memory is also taken over positions.
+    In a convolution the columns are channels, and the mean of the memory is also taken over
+    positions.
 
     Args:
       density: fraction of the columns that is kept, 0 < density <= 1.
       decay: the memory ratio, 0 <= decay < 1; 0 keeps no memory.
-      score: "l1" as meProp's code has it, or "l2", which guarantees that K/O of the squared mass is kept.
+      score: "l1" as meProp's code has it, or "l2", which guarantees that K/O of the squared mass is
+        kept.
       block: neighbouring columns kept or dropped together; must divide the outputs.
 
     Returns:
@@ -98,11 +101,13 @@ def unified_top_k(
       ValueError: an argument out of range; at `init`, a block that does not divide the outputs.
 
     Differs from the paper:
-      1. The MSBP paper does not treat unified selection; the memory here is our extension. It is zero on the columns just
-         used. No gain over decay = 0 was measured so far.
-      2. meProp's text speaks of averaged values (unverified); its code sums absolute values, and so does "l1".
+      1. The MSBP paper does not treat unified selection; the memory here is our extension. It is
+         zero on the columns just used. No gain over decay = 0 was measured so far.
+      2. meProp's text speaks of averaged values (unverified); its code sums absolute values, and so
+         does "l1".
 
-    Reference: Sun et al., meProp, ICML 2017 (arXiv 1706.06197), `linearUnified` of its reference code.
+    Reference: Sun et al., meProp, ICML 2017 (arXiv 1706.06197), `linearUnified` of its reference
+    code.
 
     Example:
       >>> import jax.numpy as jnp

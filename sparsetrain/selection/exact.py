@@ -1,6 +1,7 @@
 """Exact top-k by magnitude along the last axis: exactly k entries, ties to the lower index."""
 
 import math
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -8,7 +9,7 @@ from jax import lax
 
 from sparsetrain import numerics
 
-ROUNDINGS = {"round": round, "floor": math.floor, "ceil": math.ceil}
+ROUNDINGS: dict[str, Callable[[float], int]] = {"round": round, "floor": math.floor, "ceil": math.ceil}
 
 
 def count(entries: int, density: float, rounding: str = "round") -> int:
@@ -52,7 +53,8 @@ def top_k_columns(values: jax.Array, k: int) -> jax.Array:
       k: entries kept per row, 1 <= k <= N.
 
     Returns:
-      [..., k] int32, in order of falling magnitude; ties go to the lower index; NaN counts as largest.
+      [..., k] int32, in order of falling magnitude; ties go to the lower index; NaN counts as
+      largest.
 
     Example:
       >>> import jax.numpy as jnp

@@ -1,4 +1,4 @@
-"""The traps of the CPU compiler, held shut by reading the compiled program: no sort, no copy of a kernel, no dense dW."""
+"""The traps of the CPU compiler, held shut: no sort, no copy of a kernel, no dense dW in the program."""
 
 import functools
 import re
@@ -103,4 +103,6 @@ def test_row_sparse_backward_has_no_dense_product(name: str) -> None:
 
 def test_dense_gradient_form_is_the_same_program_every_step() -> None:
     compiled = compiled_step(RULES["unified memory"], None, "adam")
-    assert compiled.memory_analysis().alias_size_in_bytes > 8 * HIDDEN * HIDDEN  # donated, updated in place
+    assert (
+        compiled.memory_analysis().alias_size_in_bytes > 8 * HIDDEN * HIDDEN
+    )  # donated, updated in place

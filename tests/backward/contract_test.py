@@ -13,7 +13,8 @@ from sparsetrain import backward
 
 ROWS, INPUTS, OUTPUTS = 6, 5, 24
 DIMENSIONS = (((1,), (0,)), ((), ()))
-# One member for every branch that a rule's options open. New rules with required arguments need a line here.
+# One member for every branch that a rule's options open. New rules with required arguments need a
+# line here.
 MEMBERS = {
     "dense": backward.dense(),
     "top_k": backward.top_k(0.25),
@@ -36,7 +37,8 @@ def operands(dtype: jnp.dtype = jnp.float32) -> tuple[jax.Array, jax.Array, jax.
     keys = jax.random.split(jax.random.key(7), 3)
     shapes = ((ROWS, INPUTS), (INPUTS, OUTPUTS), (ROWS, OUTPUTS))
     x, kernel, dh = (
-        jax.random.normal(k, s, jnp.float32).astype(dtype) for k, s in zip(keys, shapes, strict=True)
+        jax.random.normal(k, s, jnp.float32).astype(dtype)
+        for k, s in zip(keys, shapes, strict=True)
     )
     return x, kernel, dh
 
@@ -221,7 +223,7 @@ def test_scalar_and_empty_outputs_have_defined_behaviour(name: str) -> None:
     chosen = rule.select(jnp.array([[2.0], [-3.0]]), memory)  # one output: always kept
     np.testing.assert_array_equal(chosen.to_dense(1), [[2.0], [-3.0]])
     if name != "dense":
-        with pytest.raises(ValueError, match="empty|must divide"):
+        with pytest.raises(ValueError, match=r"empty|must divide"):
             rule.select(jnp.zeros((2, 0)), None if memory is None else rule.init((0,), 2))
 
 

@@ -85,8 +85,8 @@ def test_rows_are_examples_for_channels_too() -> None:
         )
         return 0.0 * jnp.sum(out)
 
-    # One of two examples, nothing comes in: half of M is shared out, the two largest channels send theirs,
-    # the others keep decay * their half and the half that waits for the second example.
+    # One of two examples, nothing comes in: half of M is shared out, the two largest channels send
+    # theirs, the others keep decay * their half and the half that waits for the second example.
     new = memory + jax.grad(loss)(memory)
     half = memory / 2
     expected = half + jnp.where(jnp.arange(8) >= 6, 0.0, 0.5 * half)

@@ -8,7 +8,8 @@ import pytest
 from sparsetrain import backward
 from sparsetrain.backward.row_sparse import RowSparse
 
-# x shape, kernel shape, contracted axes of each: heads in, heads out, a scrambled order, and a vector
+# x shape, kernel shape, contracted axes of each: heads in, heads out, a scrambled order, and a
+# vector
 CASES = {
     "attention query": ((2, 3, 8), (8, 2, 12), ((2,), (0,))),
     "attention out": ((2, 3, 2, 4), (2, 4, 24), ((2, 3), (0, 1))),

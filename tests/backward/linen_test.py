@@ -126,17 +126,16 @@ def test_hidden_layer_equals_the_product_by_hand() -> None:
 
 
 def test_rnn_reads_the_memory_once_and_updates_it_once() -> None:
-    """The unrolled sequence is one batch of B * T rows: the increment of an empty gradient is decay times what was not sent."""
+    """The unrolled sequence is one batch of B * T rows: an empty gradient leaves decay times the unsent."""
     model, inputs, pattern, rows = MODELS["lstm"]
     sparse = backward.linen.sparsify(model, {pattern: RULE}, rows)
     variables = sparse.init(jax.random.key(1), inputs)
     filled = jax.tree.map(
         lambda leaf: jax.random.normal(jax.random.key(6), leaf.shape), variables["memory"]
     )
-    grads = jax.grad(lambda v: 0.0 * sparse.apply(v, inputs).sum())(
-        {**variables, "memory": filled}
-    )
-    # Every row is given M / 40 and the same two of sixteen entries are sent by each, so M loses those and decays.
+    grads = jax.grad(lambda v: 0.0 * sparse.apply(v, inputs).sum())({**variables, "memory": filled})
+    # Every row is given M / 40 and the same two of sixteen entries are sent by each, so M loses
+    # those and decays.
     for old, increment in zip(
         jax.tree.leaves(filled), jax.tree.leaves(grads["memory"]), strict=True
     ):
@@ -185,7 +184,9 @@ def test_microbatches_add_up_to_the_whole_step() -> None:
 
 
 def test_shared_and_recurrent_layers_ask_for_rows() -> None:
-    with pytest.raises(ValueError, match="'hidden/kernel' is called more than once; say with rows="):
+    with pytest.raises(
+        ValueError, match="'hidden/kernel' is called more than once; say with rows="
+    ):
         backward.linen.sparsify(linen_models.Shared(), {HIDDEN: RULE}).init(jax.random.key(0), ROWS)
     with pytest.raises(ValueError, match="recurrent cell and is called once per time step"):
         model, inputs, pattern, _ = MODELS["lstm"]
@@ -205,7 +206,9 @@ def test_rows_may_differ_by_layer() -> None:
 
 def test_rule_that_matches_nothing_lists_the_layers() -> None:
     model = backward.linen.sparsify(linen_models.Mlp(), {r"encoder/.*": RULE, HIDDEN: RULE})
-    with pytest.raises(ValueError, match=r"\['encoder/\.\*'\] matched no layer.*hidden/kernel, output/kernel"):
+    with pytest.raises(
+        ValueError, match=r"\['encoder/\.\*'\] matched no layer.*hidden/kernel, output/kernel"
+    ):
         model.init(jax.random.key(0), ROWS)
     shadowed = backward.linen.sparsify(linen_models.Mlp(), {r".*": RULE, HIDDEN: RULE})
     with pytest.raises(ValueError, match="first match counts"):

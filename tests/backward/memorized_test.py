@@ -99,7 +99,8 @@ def test_bfloat16_keeps_a_float32_memory() -> None:
         assert chosen.values.dtype == jnp.bfloat16 and chosen.increment.dtype == jnp.float32
         memory = memory + chosen.increment
         total += np.asarray(chosen.to_dense(40), np.float64).sum(0)
-    # Small gradients do not get lost: what was sent is what came in, up to memory and bf16 rounding of the sent values.
+    # Small gradients do not get lost: what was sent is what came in, up to memory and bf16 rounding
+    # of the sent values.
     came = 200 * np.asarray(dh * jnp.bfloat16(1e-3), np.float64).sum(0)
     lost_by_decay = came - total - np.asarray(memory)
     assert np.all(np.isfinite(lost_by_decay)) and np.abs(total).sum() > 0.3 * np.abs(came).sum()

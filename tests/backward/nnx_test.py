@@ -126,9 +126,7 @@ def test_full_density_is_plain_autodiff(name: str) -> None:
     rule = dataclasses.replace(rule, density=1.0)
     model = backward.nnx.sparsify(kind(nnx.Rngs(0)), {PATTERN: rule}, **options)
     grads = nnx.grad(loss_of(inputs), argnums=nnx.DiffState(0, nnx.Param))(model)
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7), grads, plain
-    )
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-7), grads, plain)
 
 
 def test_same_increment_and_gradient_as_linen() -> None:
@@ -181,7 +179,9 @@ def test_densify_gives_the_plain_model_back() -> None:
 def test_errors_leave_the_model_as_it_was() -> None:
     model = Convolutional(nnx.Rngs(0))
     before = nnx.graphdef(model)
-    with pytest.raises(ValueError, match=r"\['encoder'\] matched no layer.*hidden/kernel, output/kernel"):
+    with pytest.raises(
+        ValueError, match=r"\['encoder'\] matched no layer.*hidden/kernel, output/kernel"
+    ):
         backward.nnx.sparsify(model, {"encoder": RULE})
     with pytest.raises(ValueError, match=r"give inputs=\(x,\)"):
         backward.nnx.sparsify(model, {PATTERN: RULE})

@@ -13,7 +13,7 @@ from sparsetrain.backward.row_sparse.gradient import is_row_sparse
 class AdamState(NamedTuple):
     """State of `adam`."""
 
-    count: jax.Array  # int32 scalar
+    step: jax.Array  # int32 scalar, updates so far
     mu: optax.Updates
     nu: optax.Updates
     last: Any  # int32 [O] per row-sparse kernel: the step that last touched each row
@@ -37,16 +37,18 @@ def adam(
       b1: decay of the first moment.
       b2: decay of the second moment.
       eps: added to the denominator.
-      correct_decay: whether moments decay over the steps in which their row was not touched (e as above). False takes
-        e = 1, as PyTorch's SparseAdam does.
+      correct_decay: whether moments decay over the steps in which their row was not touched (e as
+        above). False takes e = 1, as PyTorch's SparseAdam does.
 
     Returns:
       A transformation to be used inside `carry_memory`; on dense leaves it is `optax.adam`.
 
     Differs from dense Adam:
-      1. A row that is not selected stays where it is; dense Adam would go on moving it by its momentum. With
+      1. A row that is not selected stays where it is; dense Adam would go on moving it by its
+         momentum. With
         `correct_decay` the moments themselves are those of dense Adam fed with zeros in between.
-      2. Gradients that reach a row-sparse kernel by another way than its layer's product (an L2 penalty in the loss) are not
+      2. Gradients that reach a row-sparse kernel by another way than its layer's product (an L2
+         penalty in the loss) are not
         seen.
 
     Reference: Kingma and Ba, Adam (arXiv 1412.6980).
@@ -70,12 +72,12 @@ def adam(
         updates: Any, state: AdamState, params: Any = None, **extra_args: Any
     ) -> tuple[Any, AdamState]:
         del params, extra_args
-        count = optax.safe_increment(state.count)
+        count = optax.safe_increment(state.step)
         leaves, structure = jax.tree.flatten(updates, is_leaf=is_row_sparse)
-        rate = moment.at_step(learning_rate, state.count)
+        rate = moment.at_step(learning_rate, state.step)
         out: list[tuple[Any, ...]] = []
         for gradient, mu, nu, last in zip(
-            leaves, *map(structure.flatten_up_to, (state.mu, state.nu, state.last)), strict=True
+            leaves, *moment.leaves_beside(structure, state.mu, state.nu, state.last), strict=True
         ):
             sparse = is_row_sparse(gradient)
             values = gradient.values if sparse else gradient

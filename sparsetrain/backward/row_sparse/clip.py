@@ -19,7 +19,8 @@ def clip_by_global_norm(max_norm: float) -> optax.GradientTransformationExtraArg
       max_norm: largest norm let through, > 0.
 
     Returns:
-      A stateless transformation to be used inside `carry_memory`, before `row_sparse.sgd` or `row_sparse.adam`.
+      A stateless transformation to be used inside `carry_memory`, before `row_sparse.sgd` or
+      `row_sparse.adam`.
 
     Raises:
       ValueError: max_norm is not positive.

@@ -13,14 +13,16 @@ import jax.numpy as jnp
 class RowSparse:
     """Rows of a kernel, one for each kept output.
 
-    `kernel + RowSparse` is the kernel with those rows changed, so `optax.apply_updates` takes it as it is. Under `jit` with a
-    donated kernel the addition happens in place.
+    `kernel + RowSparse` is the kernel with those rows changed, so `optax.apply_updates` takes it as
+    it is. Under `jit` with a donated kernel the addition happens in place.
 
     Attributes:
-      values: [K, I] where the kernel is stored as [O, I] (axis 0), [I, K] where it is [I, O] (axis 1).
-      columns: [K] which outputs; int32, distinct, numbers >= O are padding. Float while it travels as a cotangent (exact
-        below 2^24). None: all outputs, in order.
-      calls: float scalar, how many calls were summed into this gradient; more than one cannot be added and reads as NaN.
+      values: [K, I] where the kernel is stored as [O, I] (axis 0), [I, K] where it is [I, O] (axis
+        1).
+      columns: [K] which outputs; int32, distinct, numbers >= O are padding. Float while it travels
+        as a cotangent (exact below 2^24). None: all outputs, in order.
+      calls: float scalar, how many calls were summed into this gradient; more than one cannot be
+        added and reads as NaN.
       axis: 0 or 1, the kernel's output axis.
     """
 
@@ -71,8 +73,9 @@ class RowSparse:
     def as_read_back(self, columns: jax.Array) -> jax.Array:
         """Column numbers as the optimizer will see them, after their way through a float cotangent.
 
-        With these the gather of kernel rows for dx and the optimizer's gather are one to the compiler. Two gathers would be
-        unordered with the update in place, which costs two copies of the whole kernel.
+        With these the gather of kernel rows for dx and the optimizer's gather are one to the
+        compiler. Two gathers would be unordered with the update in place, which costs two copies of
+        the whole kernel.
         """
         return columns.astype(self.columns.dtype).astype(jnp.int32)
 

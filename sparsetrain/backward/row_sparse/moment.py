@@ -71,3 +71,8 @@ def scaled(leaf: Any, factor: Any) -> Any:
 def at_step(learning_rate: optax.ScalarOrSchedule, count: jax.Array) -> Any:
     """The learning rate for the update that follows `count` earlier ones."""
     return learning_rate(count) if callable(learning_rate) else learning_rate
+
+
+def leaves_beside(structure: Any, *trees: Any) -> list[list[Any]]:
+    """Leaves of trees that hold one array wherever the gradients hold a dense or row-sparse leaf."""
+    return [structure.flatten_up_to(tree) for tree in trees]

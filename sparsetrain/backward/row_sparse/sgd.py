@@ -13,7 +13,7 @@ from sparsetrain.backward.row_sparse.gradient import is_row_sparse
 class SgdState(NamedTuple):
     """State of `sgd`."""
 
-    count: jax.Array  # int32 scalar
+    step: jax.Array  # int32 scalar, updates so far
     trace: Any  # None without momentum
     last: Any  # int32 [O] per row-sparse kernel: the step that last touched each row; None without momentum
 
@@ -21,7 +21,8 @@ class SgdState(NamedTuple):
 def sgd(
     learning_rate: optax.ScalarOrSchedule, momentum: float | None = None, nesterov: bool = False
 ) -> optax.GradientTransformationExtraArgs:
-    """Gradient descent on dense and row-sparse gradients; of a row-sparse kernel only the touched rows move.
+    """Gradient descent on dense and row-sparse gradients; of a row-sparse kernel only the touched
+    rows move.
 
         t <- momentum^e t + g,    w <- w - lr * t          (nesterov: w <- w - lr * (g + momentum * t))
 
@@ -29,7 +30,8 @@ def sgd(
 
     Args:
       learning_rate: a number or an optax schedule of the step.
-      momentum: decay of the trace; None keeps no trace, and is then exactly dense SGD on the same gradients.
+      momentum: decay of the trace; None keeps no trace, and is then exactly dense SGD on the same
+        gradients.
       nesterov: whether to look ahead.
 
     Returns:
@@ -39,7 +41,8 @@ def sgd(
       ValueError: nesterov without momentum.
 
     Differs from dense SGD with momentum:
-      1. A row that is not selected stays where it is; dense momentum would go on moving it. Its trace decays all the same.
+      1. A row that is not selected stays where it is; dense momentum would go on moving it. Its
+         trace decays all the same.
 
     Example:
       >>> import jax.numpy as jnp, optax
@@ -62,15 +65,15 @@ def sgd(
         updates: Any, state: SgdState, params: Any = None, **extra_args: Any
     ) -> tuple[Any, SgdState]:
         del params, extra_args
-        count = optax.safe_increment(state.count)
-        step = -moment.at_step(learning_rate, state.count)
+        count = optax.safe_increment(state.step)
+        step = -moment.at_step(learning_rate, state.step)
         leaves, structure = jax.tree.flatten(updates, is_leaf=is_row_sparse)
         if momentum is None:
             scaled = [moment.scaled(leaf, step) for leaf in leaves]
             return jax.tree.unflatten(structure, scaled), SgdState(count, None, None)
         out: list[tuple[Any, ...]] = []
         for gradient, trace, last in zip(
-            leaves, *map(structure.flatten_up_to, (state.trace, state.last)), strict=True
+            leaves, *moment.leaves_beside(structure, state.trace, state.last), strict=True
         ):
             sparse = is_row_sparse(gradient)
             values = gradient.values if sparse else gradient

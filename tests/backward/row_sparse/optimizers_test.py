@@ -21,9 +21,7 @@ def gradient(step: int, axis: int) -> RowSparse:
     if step == 2:
         values[1] = 0.0
     values = values if axis == 0 else values.T
-    return RowSparse(
-        jnp.asarray(values, jnp.float32), jnp.asarray(columns, jnp.int32), None, axis
-    )
+    return RowSparse(jnp.asarray(values, jnp.float32), jnp.asarray(columns, jnp.int32), None, axis)
 
 
 def shape(axis: int) -> tuple[int, int]:
