@@ -7,6 +7,7 @@ from sparsetrain.backward import row_sparse
 from sparsetrain.backward.conv_general import sparse_conv_general
 from sparsetrain.backward.dense import dense
 from sparsetrain.backward.dot_general import sparse_dot_general
+from sparsetrain.backward.grouped import grouped_top_k
 from sparsetrain.backward.memorized import memorized_top_k
 from sparsetrain.backward.memory import carry_memory, rescale_memory, unscale
 from sparsetrain.backward.random_k import random_k
@@ -17,6 +18,7 @@ from sparsetrain.backward.unified import unified_top_k
 # Rule by name, for configs and for the contract tests. A new rule is one file and one line here.
 RULES = {
     "dense": dense,
+    "grouped_top_k": grouped_top_k,
     "memorized_top_k": memorized_top_k,
     "random_k": random_k,
     "top_k": top_k,
@@ -29,6 +31,7 @@ __all__ = [
     "Selection",
     "carry_memory",
     "dense",
+    "grouped_top_k",
     "linen",
     "memorized_top_k",
     "nnx",

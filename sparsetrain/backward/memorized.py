@@ -7,21 +7,11 @@ import jax
 import jax.numpy as jnp
 
 from sparsetrain import numerics
+from sparsetrain.backward.decay import check_decay, decay_factor
 from sparsetrain.backward.rule import Selection, check_groups
-from sparsetrain.backward.top_k import kept_per_row, select_rows, union_width
+from sparsetrain.backward.top_k import keep_columns, kept_per_row, row_columns, union_width
 
 MEMORIES = ("mean", "slot")
-
-
-def check_decay(decay: float) -> float:
-    """The decay as a float in [0, 1), or a ValueError that names the cure."""
-    value = float(decay)
-    if not (math.isfinite(value) and 0.0 <= value < 1.0):
-        raise ValueError(
-            f"decay={decay}: must satisfy 0 <= decay < 1; it is the fraction of the dropped gradient "
-            "that is remembered (the paper's gamma)"
-        )
-    return value
 
 
 def zeros_memory(shape: tuple[int, ...]) -> jax.Array:
@@ -34,7 +24,7 @@ class MemorizedTopK:
     """See `memorized_top_k`."""
 
     density: float
-    decay: float
+    decay: float | str
     memory: str = "mean"
     groups: int = 1
     shares_columns: bool = dataclasses.field(default=False, init=False)
@@ -50,7 +40,7 @@ class MemorizedTopK:
         return self
 
     def width(self, outputs: int, rows: int) -> int | None:
-        return union_width(outputs, rows, self.density, self.groups)
+        return union_width(outputs, rows * kept_per_row(outputs, self.density, self.groups))
 
     def init(self, output_shape: tuple[int, ...], rows: int | None = None) -> jax.Array:
         check_groups(math.prod(output_shape), self.groups)
@@ -82,17 +72,18 @@ class MemorizedTopK:
         if kept_per_row(outputs, self.density, self.groups) == outputs:
             # Nothing can be dropped, so the memory is empty and stays so.
             return Selection(cotangent, jnp.ones(cotangent.shape, bool), jnp.zeros_like(memory))
-        values, kept, remainder = select_rows(received + share, self.density, self.groups)
+        u = received + share
+        columns = row_columns(u, self.density, self.groups)
+        values, kept, remainder = keep_columns(u, columns)
         if self.memory == "mean":
             remainder = jnp.sum(remainder, axis=0)
-        increment = numerics.keep_if_finite(
-            self.decay * remainder - carried, jnp.sum(received, axis=0)
-        )
+        decay = decay_factor(self.decay, received, share)
+        increment = numerics.keep_if_finite(decay * remainder - carried, jnp.sum(received, axis=0))
         return Selection(values.astype(cotangent.dtype), kept, increment)
 
 
 def memorized_top_k(
-    density: float, decay: float, memory: str = "mean", *, groups: int = 1
+    density: float, decay: float | str, memory: str = "mean", *, groups: int = 1
 ) -> MemorizedTopK:
     """Memorized sparse backpropagation: the dropped gradient enters the next step.
 
@@ -102,7 +93,8 @@ def memorized_top_k(
 
     Args:
       density: fraction of a row's outputs that is kept, 0 < density <= 1.
-      decay: the paper's memory ratio gamma, 0 <= decay < 1; 0 is SBP.
+      decay: the paper's memory ratio gamma, 0 <= decay < 1; 0 is SBP. "adaptive" lets the ratio
+        follow the sizes of gradient and memory (`sparsetrain.backward.decay`).
       memory: "mean" keeps one vector of the layer's output shape (the stored total M, whatever the
         batch size); "slot" keeps one row for every row of the batch, and refuses another batch
         size.

@@ -17,43 +17,46 @@ def kept_per_row(outputs: int, density: float, groups: int) -> int:
     return groups * selection.count(check_groups(outputs, groups), density)
 
 
-def union_width(outputs: int, rows: int, density: float, groups: int) -> int | None:
-    """Columns in the union over `rows` rows, or None where a mask is the better form."""
-    capacity = rows * kept_per_row(outputs, density, groups)
-    return capacity if capacity <= UNION_LIMIT * outputs else None
+def union_width(outputs: int, choices: int) -> int | None:
+    """Columns in the union of so many choices, or None where a mask is the better form."""
+    return choices if choices <= UNION_LIMIT * outputs else None
 
 
-def select_rows(
-    u: jax.Array, density: float, groups: int
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """The k largest entries of every row, in the cheaper of two forms.
-
-    Args:
-      u: [R, O].
-      density: fraction kept within each group.
-      groups: number of equal groups the outputs fall into (gates of a fused recurrent cell).
-
-    Returns:
-      values, kept: as in `Selection`.
-      remainder: [R, O], u with the kept entries set to zero.
-    """
+def row_columns(u: jax.Array, density: float, groups: int) -> jax.Array:
+    """The k largest entries of every row [R, K], k of each group of outputs."""
     rows, outputs = u.shape
     size = check_groups(outputs, groups)
     per_group = selection.top_k_columns(
         u.reshape(rows, groups, size), selection.count(size, density)
     )
     offsets = size * jnp.arange(groups, dtype=jnp.int32)[:, None]
-    columns = (per_group + offsets[None]).reshape(rows, -1)
+    return (per_group + offsets[None]).reshape(rows, -1)
+
+
+def keep_columns(u: jax.Array, columns: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """The chosen entries of every row, in the cheaper of two forms.
+
+    Args:
+      u: [R, O].
+      columns: [G, K] int32; G divides R, and each of G equal runs of rows has one line.
+
+    Returns:
+      values, kept: as in `Selection`.
+      remainder: [R, O], u with the kept entries set to zero.
+    """
+    rows, outputs = u.shape
+    each = rows // max(1, columns.shape[0])
     row = jnp.arange(rows, dtype=jnp.int32)[:, None]
-    if union_width(outputs, rows, density, groups) is None:
-        mask = jnp.zeros(u.shape, bool).at[row, columns].set(True, unique_indices=True)
+    chosen = jnp.repeat(columns, each, axis=0)
+    if union_width(outputs, columns.size) is None:
+        mask = jnp.zeros(u.shape, bool).at[row, chosen].set(True, unique_indices=True)
         return jnp.where(mask, u, 0), mask, jnp.where(mask, 0, u)
     union, places = selection.union_columns(columns, outputs)
     values = jnp.zeros((rows, union.shape[0]), u.dtype)
-    values = values.at[row, places].set(
-        jnp.take_along_axis(u, columns, axis=1), unique_indices=True
+    values = values.at[row, jnp.repeat(places, each, axis=0)].set(
+        jnp.take_along_axis(u, chosen, axis=1), unique_indices=True
     )
-    return values, union, u.at[row, columns].set(0, unique_indices=True)
+    return values, union, u.at[row, chosen].set(0, unique_indices=True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +75,7 @@ class TopK:
         return self
 
     def width(self, outputs: int, rows: int) -> int | None:
-        return union_width(outputs, rows, self.density, self.groups)
+        return union_width(outputs, rows * kept_per_row(outputs, self.density, self.groups))
 
     def init(self, output_shape: tuple[int, ...], rows: int | None = None) -> None:
         del rows
@@ -88,7 +91,7 @@ class TopK:
         outputs = cotangent.shape[1]
         if kept_per_row(outputs, self.density, self.groups) == outputs:
             return everything(cotangent, memory)
-        values, kept, _ = select_rows(cotangent, self.density, self.groups)
+        values, kept, _ = keep_columns(cotangent, row_columns(cotangent, self.density, self.groups))
         return Selection(values, kept, None)
 
 

@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from sparsetrain import numerics, selection
-from sparsetrain.backward.memorized import check_decay, zeros_memory
+from sparsetrain.backward.decay import check_decay, decay_factor
+from sparsetrain.backward.memorized import zeros_memory
 from sparsetrain.backward.rule import Selection, check_groups, everything
 from sparsetrain.selection.structured import SCORES
 
@@ -17,7 +18,7 @@ class UnifiedTopK:
     """See `unified_top_k`."""
 
     density: float
-    decay: float = 0.0
+    decay: float | str = 0.0
     score: str = "l1"
     block: int = 1
     shares_columns: bool = dataclasses.field(default=True, init=False)
@@ -47,7 +48,7 @@ class UnifiedTopK:
     def init(self, output_shape: tuple[int, ...], rows: int | None = None) -> jax.Array | None:
         del rows
         check_groups(math.prod(output_shape), self.block, "block")
-        return zeros_memory(output_shape) if self.decay > 0 else None
+        return zeros_memory(output_shape) if self.decay != 0 else None
 
     def select(
         self, cotangent: jax.Array, memory: jax.Array | None, rows: int | None = None
@@ -59,8 +60,8 @@ class UnifiedTopK:
             u = cotangent
         else:
             received = cotangent.astype(memory.dtype)
-            share = memory / (count if rows is None else rows)
-            u = received + share[None]
+            share = memory[None] / (count if rows is None else rows)
+            u = received + share
         columns = selection.top_columns(
             selection.column_scores(u, self.score), self._blocks(outputs), self.block
         )
@@ -68,14 +69,15 @@ class UnifiedTopK:
         if memory is None:
             return Selection(values, columns, None)
         total = jnp.sum(received, axis=0)
-        carried = count * share
+        carried = count * share[0]
         remainder = (total + carried).at[columns].set(0, unique_indices=True)
-        increment = numerics.keep_if_finite(self.decay * remainder - carried, total)
+        decay = decay_factor(self.decay, received, share)
+        increment = numerics.keep_if_finite(decay * remainder - carried, total)
         return Selection(values.astype(cotangent.dtype), columns, increment)
 
 
 def unified_top_k(
-    density: float, decay: float = 0.0, score: str = "l1", block: int = 1
+    density: float, decay: float | str = 0.0, score: str = "l1", block: int = 1
 ) -> UnifiedTopK:
     """Sparse backpropagation with one column set for the batch: the form that saves time on any
     hardware.
@@ -89,7 +91,7 @@ def unified_top_k(
 
     Args:
       density: fraction of the columns that is kept, 0 < density <= 1.
-      decay: the memory ratio, 0 <= decay < 1; 0 keeps no memory.
+      decay: the memory ratio, 0 <= decay < 1, or "adaptive"; 0 keeps no memory.
       score: "l1" as meProp's code has it, or "l2", which guarantees that K/O of the squared mass is
         kept.
       block: neighbouring columns kept or dropped together; must divide the outputs.

@@ -23,9 +23,15 @@ MEMBERS = {
     "memorized_top_k": backward.memorized_top_k(0.25, 0.8),
     "memorized_top_k groups": backward.memorized_top_k(0.25, 0.8, groups=2),
     "memorized_top_k union": backward.memorized_top_k(1 / 24, 0.8),
+    "memorized_top_k adaptive": backward.memorized_top_k(0.25, "adaptive"),
+    "memorized_top_k slot adaptive": backward.memorized_top_k(0.25, "adaptive", memory="slot"),
     "memorized_top_k slot": backward.memorized_top_k(0.25, 0.8, memory="slot"),
     "unified_top_k": backward.unified_top_k(0.25),
     "unified_top_k memory": backward.unified_top_k(0.25, 0.5),
+    "unified_top_k adaptive": backward.unified_top_k(0.25, "adaptive"),
+    "grouped_top_k": backward.grouped_top_k(0.25, 3),
+    "grouped_top_k memory": backward.grouped_top_k(0.25, 2, 0.8),
+    "grouped_top_k union": backward.grouped_top_k(2 / 24, 3, 0.8),
     "unified_top_k l2 block": backward.unified_top_k(0.25, 0.5, score="l2", block=4),
     "random_k": backward.random_k(0.25, key=3),
     "random_k unbiased": backward.random_k(0.25, key=3, unbiased=True),
@@ -186,9 +192,14 @@ def test_same_under_remat_jit_and_vmap_over_seeds(name: str) -> None:
         np.testing.assert_allclose(c[1], a, rtol=1e-5, atol=1e-6)
 
 
-# A split changes a selection that the rows share, and a slot memory refuses it.
+# A split changes a selection that the rows share and a decay that follows them; a slot memory refuses it.
 @pytest.mark.parametrize(
-    "name", [name for name in MEMBERS if name.startswith("memorized") and "slot" not in name]
+    "name",
+    [
+        name
+        for name in MEMBERS
+        if name.startswith("memorized") and "slot" not in name and "adaptive" not in name
+    ],
 )
 def test_rows_may_be_split_over_calls(name: str) -> None:
     """With `rows` given, microbatches in lax.scan add up to the step on the whole batch."""

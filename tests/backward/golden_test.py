@@ -60,7 +60,10 @@ def test_golden_table(name: str, rows: int | None) -> None:
 
         def loss(kernel, bias, x, memory):
             dimensions = (((1,), (0,)), ((), ()))
-            y = backward.sparse_dot_general(x, kernel, memory, dimensions, rule, rows=rows) + bias
+            y = (
+                backward.sparse_dot_general(x, kernel, memory, dimensions, rule, rows=rows)
+                + bias[None]
+            )
             return jnp.sum(y * DH)  # so that dh is DH
 
         for m, dw, dx in steps:
