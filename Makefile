@@ -22,7 +22,7 @@ demo: $(VENV)/.installed-demo ## Trains dense, SBP and MSBP on small digits; rep
 	$(BIN)/python -m experiments.demo --workdir=runs/demo
 
 test: $(VENV)/.installed-test ## Lints, checks types, runs all tests, doctests, README snippets and notebooks.
-	@$(MAKE) --no-print-directory check
+	@$(MAKE) --no-print-directory check UPGRADE=
 
 test-newest: ## The same with the newest packages that PYTHON=... takes, in .venv-newest.
 	@$(MAKE) --no-print-directory test VENV=.venv-newest UPGRADE=--upgrade
