@@ -230,12 +230,13 @@ def test_scalar_and_empty_outputs_have_defined_behaviour(name: str) -> None:
         with pytest.raises(ValueError, match="must divide"):
             rule.init((1,), 2)
         return
-    memory = rule.init((1,), 2)
-    chosen = rule.select(jnp.array([[2.0], [-3.0]]), memory)  # one output: always kept
-    np.testing.assert_array_equal(chosen.to_dense(1), [[2.0], [-3.0]])
+    column = jnp.arange(1.0, ROWS + 1)[:, None]
+    memory = rule.init((1,), ROWS)
+    chosen = rule.select(column, memory)  # one output: always kept
+    np.testing.assert_array_equal(chosen.to_dense(1), column)
     if name != "dense":
         with pytest.raises(ValueError, match=r"empty|must divide"):
-            rule.select(jnp.zeros((2, 0)), None if memory is None else rule.init((0,), 2))
+            rule.select(column[:, :0], None if memory is None else rule.init((0,), ROWS))
 
 
 @everyone
