@@ -100,6 +100,7 @@ def curves(cells: Cells, kept: int, path: Path) -> None:
         return cell.kept in (None, kept)
 
     figure, axes = axes_of(f"dev accuracy, %, k = {kept}", "epoch")
+    axes.xaxis.get_major_locator().set_params(integer=True)
     chosen = pick(cells, shown)
     for cell in sorted(chosen, key=sort_key):
         runs = [100 * np.array(r["curves"]["validation_accuracy"]) for r in chosen[cell].values()]

@@ -57,6 +57,13 @@ def text(cells: Cells) -> str:
             f"### Figures 2, 3 and 5: k and decay, {epochs} epochs (accuracy at the end, angles as above)",
             tables.figures(cells, epochs),
         ]
+    extended = [cell.epochs for cell in cells if cell.method in ("adaptive", "grouped")]
+    if extended:
+        epochs = max(extended)
+        parts += [
+            f"### Beyond the paper: {epochs} epochs, test accuracy in %, differences with 95% intervals",
+            tables.beyond(cells, epochs),
+        ]
     return "\n\n".join(parts) + "\n"
 
 

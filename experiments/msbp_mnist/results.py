@@ -34,6 +34,8 @@ class Cell(NamedTuple):
             "unified": "unified",
             "unified_rows": "unified, row-sparse Adam",
             "union_rows": "MSBP, row-sparse Adam",
+            "adaptive": "MSBP, adaptive decay",
+            "grouped": "unified in 8 row groups",
         }[self.method] + remembers
 
 

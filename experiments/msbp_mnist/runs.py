@@ -15,8 +15,11 @@ METHODS: dict[str, tuple[str, bool]] = {
     "unified": ("unified_top_k", False),
     "unified_rows": ("unified_top_k", True),
     "union_rows": ("memorized_top_k", True),
+    "adaptive": ("memorized_top_k", False),
+    "grouped": ("grouped_top_k", False),
 }
 DECAY = 0.8
+ROW_GROUPS = 8  # of "grouped": four images of a batch share their columns
 FIGURE_KEPT = (5, 10, 20)
 FIGURE_DECAYS = (0.0, 0.1, 0.3, 0.5, 0.7, 0.9)
 
@@ -62,6 +65,11 @@ class Run:
         config.backward.rule, config.backward.row_sparse = METHODS[self.method]
         config.backward.density = 1.0 if self.kept is None else self.kept / self.hidden
         config.backward.decay = self.decay
+        if self.method == "adaptive":
+            with config.ignore_type():
+                config.backward.decay = "adaptive"
+        if self.method == "grouped":
+            config.backward.row_groups = ROW_GROUPS
         # A run is some minutes at most and its folder goes when it is done: a few checkpoints are enough.
         config.checkpoint_every = 5
         return config
@@ -96,6 +104,16 @@ def figures(seeds: int, epochs: int) -> Iterator[Run]:
         for kept in FIGURE_KEPT:
             for decay in FIGURE_DECAYS:
                 yield Run("msbp" if decay else "sbp", kept, decay, seed, epochs)
+
+
+def beyond(seeds: int, epochs: int) -> Iterator[Run]:
+    """Our extensions beside what they extend: the adaptive ratio, and unified selection by groups of rows."""
+    for seed in range(seeds):
+        for kept in (20, 5):
+            yield Run("msbp", kept, DECAY, seed, epochs)
+            yield Run("adaptive", kept, 0.0, seed, epochs)
+            yield Run("unified", kept, 0.0, seed, epochs)
+            yield Run("grouped", kept, DECAY, seed, epochs)
 
 
 def table5(seeds: int, epochs: int = 20) -> Iterator[Run]:

@@ -19,7 +19,16 @@ PAPER = {
         ("msbp", 10): 98.16,
     },
 }
-ORDER = ("dense", "sbp", "msbp", "union_rows", "unified", "unified_rows")
+ORDER = (
+    "dense",
+    "sbp",
+    "msbp",
+    "adaptive",
+    "union_rows",
+    "unified",
+    "grouped",
+    "unified_rows",
+)
 
 
 def markdown(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -183,3 +192,26 @@ def figures(cells: Cells, epochs: int) -> str:
         )
     headings = ["k", "decay", "seeds", "test accuracy, %", "minus SBP", "angle"]
     return markdown([*headings, "angle, first kernel", "angle, second kernel"], rows)
+
+
+def beyond(cells: Cells, epochs: int) -> str:
+    """Our extensions beside what they extend, paired by seed.
+
+    Args:
+      cells: as from `results.load`.
+      epochs: length of these runs.
+    """
+    chosen = pick(cells, lambda cell: cell.hidden == 500 and cell.epochs == epochs)
+    by_method = {(cell.method, cell.kept): values(chosen[cell], AT_END, 100) for cell in chosen}
+    rows = []
+    for cell in sorted(chosen, key=sort_key):
+        ours = values(chosen[cell], AT_END, 100)
+        versus = [
+            "-"
+            if method == cell.method
+            else difference(paired_difference(ours, by_method.get((method, cell.kept), {})))
+            for method in ("msbp", "unified")
+        ]
+        rows.append([cell.label, str(cell.kept), str(len(ours)), spread(ours), *versus])
+    headings = ["method", "k", "seeds", "test accuracy at the end", "minus MSBP, decay .8"]
+    return markdown([*headings, "minus unified"], rows)
