@@ -3,7 +3,7 @@
     python -m experiments.msbp_mnist.report --out=experiments/msbp_mnist/results
 
 Writes `tables.md` and PNG files beside the results; the tables of the results in this package also go into the
-README.
+README, and the first of them into the one of the repository.
 """
 
 import argparse
@@ -16,6 +16,7 @@ from experiments.msbp_mnist.results import Cells, load, pick
 
 README = Path(__file__).parent / "README.md"
 RESULTS = Path(__file__).parent / "results"
+FRONT = Path(__file__).parents[2] / "README.md"
 BEGIN, END = "<!-- results: written by report.py -->", "<!-- end of results -->"
 
 
@@ -108,6 +109,8 @@ def main(argv: Sequence[str]) -> None:
         sys.exit(str(error))
     if out.resolve() == RESULTS.resolve():
         embed(README, (out / "tables.md").read_text())
+        cells = load(out)
+        embed(FRONT, tables.accuracy(cells, 500, epochs_of(cells, 500, decayed=False) or 0) + "\n")
 
 
 if __name__ == "__main__":

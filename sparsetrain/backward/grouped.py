@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 from sparsetrain import numerics, selection
 from sparsetrain.backward.decay import check_decay, decay_factor
-from sparsetrain.backward.memorized import zeros_memory
+from sparsetrain.backward.memorized import add_share, zeros_memory
 from sparsetrain.backward.rule import Selection, everything
 from sparsetrain.backward.top_k import keep_columns, union_width
 
@@ -54,9 +54,7 @@ class GroupedTopK:
         if memory is None:
             u = cotangent
         else:
-            received = cotangent.astype(memory.dtype)
-            share = memory[None] / (count if rows is None else rows)
-            u = received + share
+            u, received, share = add_share(cotangent, memory, rows)
         scores = jnp.sum(jnp.abs(u).reshape(self.row_groups, -1, outputs), axis=1)
         columns = selection.top_k_columns(scores, kept_outputs)
         values, kept, remainder = keep_columns(u, columns)

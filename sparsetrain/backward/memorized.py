@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from sparsetrain import numerics
 from sparsetrain.backward.decay import check_decay, decay_factor
-from sparsetrain.backward.rule import Selection, check_groups
+from sparsetrain.backward.rule import Selection, check_groups, everything
 from sparsetrain.backward.top_k import keep_columns, kept_per_row, row_columns, union_width
 
 MEMORIES = ("mean", "slot")
@@ -17,6 +17,24 @@ MEMORIES = ("mean", "slot")
 def zeros_memory(shape: tuple[int, ...]) -> jax.Array:
     """An empty memory. The adapters widen it to float64 beside a float64 kernel."""
     return jnp.zeros(shape, jnp.float32)
+
+
+def add_share(
+    cotangent: jax.Array, memory: jax.Array, rows: int | None
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Gives every row its share of the stored total.
+
+    Args:
+      cotangent: dh, [R, O].
+      memory: M, [O].
+      rows: rows of the whole step; None means R.
+
+    Returns:
+      u = dh + M / rows [R, O], dh, and M / rows [1, O], in the memory's dtype.
+    """
+    received = cotangent.astype(memory.dtype)
+    share = memory[None] / (cotangent.shape[0] if rows is None else rows)
+    return received + share, received, share
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,21 +76,20 @@ class MemorizedTopK:
         count, outputs = cotangent.shape
         if memory is None:
             raise ValueError("memory=None: this rule needs the memory that its init made")
+        if kept_per_row(outputs, self.density, self.groups) == outputs:
+            # Nothing can be dropped, so the memory is empty and stays so.
+            return everything(cotangent, memory)
         if self.memory == "slot":
             if memory.shape[0] != count or rows not in (None, count):
                 raise ValueError(
                     f'memory="slot" was made for {memory.shape[0]} rows a step and met a call with {count}: '
                     'keep the batch size (drop the partial last batch), or use memory="mean"'
                 )
-            share, carried = memory, memory
+            received = cotangent.astype(memory.dtype)
+            u, share, carried = received + memory, memory, memory
         else:
-            share = memory[None] / (count if rows is None else rows)
+            u, received, share = add_share(cotangent, memory, rows)
             carried = count * share[0]
-        received = cotangent.astype(memory.dtype)
-        if kept_per_row(outputs, self.density, self.groups) == outputs:
-            # Nothing can be dropped, so the memory is empty and stays so.
-            return Selection(cotangent, jnp.ones(cotangent.shape, bool), jnp.zeros_like(memory))
-        u = received + share
         columns = row_columns(u, self.density, self.groups)
         values, kept, remainder = keep_columns(u, columns)
         if self.memory == "mean":

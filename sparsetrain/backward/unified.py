@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from sparsetrain import numerics, selection
 from sparsetrain.backward.decay import check_decay, decay_factor
-from sparsetrain.backward.memorized import zeros_memory
+from sparsetrain.backward.memorized import add_share, zeros_memory
 from sparsetrain.backward.rule import Selection, check_groups, everything
 from sparsetrain.selection.structured import SCORES
 
@@ -59,9 +59,7 @@ class UnifiedTopK:
         if memory is None:
             u = cotangent
         else:
-            received = cotangent.astype(memory.dtype)
-            share = memory[None] / (count if rows is None else rows)
-            u = received + share
+            u, received, share = add_share(cotangent, memory, rows)
         columns = selection.top_columns(
             selection.column_scores(u, self.score), self._blocks(outputs), self.block
         )

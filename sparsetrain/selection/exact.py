@@ -9,7 +9,11 @@ from jax import lax
 
 from sparsetrain import numerics
 
-ROUNDINGS: dict[str, Callable[[float], int]] = {"round": round, "floor": math.floor, "ceil": math.ceil}
+ROUNDINGS: dict[str, Callable[[float], int]] = {
+    "round": round,
+    "floor": math.floor,
+    "ceil": math.ceil,
+}
 
 
 def count(entries: int, density: float, rounding: str = "round") -> int:
