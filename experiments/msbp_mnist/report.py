@@ -81,7 +81,8 @@ def write(out: Path) -> None:
     if epochs is not None:
         grid = pick(cells, lambda cell: cell.hidden == 500 and cell.epochs == epochs)
         plots.accuracy(grid, out / "figure2_accuracy.png")
-        plots.spread(grid, out / "figure3_spread.png")
+        if any(len(seeds) > 1 for seeds in grid.values()):
+            plots.spread(grid, out / "figure3_spread.png")
         plots.angle(grid, out / "figure5_angle.png")
 
 

@@ -281,8 +281,12 @@ def test_the_report_is_made_from_files_alone(tmp_path):
         fake(tmp_path, runs.Run("dense", None, 0.0, seed, 4), 0.98)
         for kept in (5, 20):
             fake(tmp_path, runs.Run("sbp", kept, 0.0, seed, 4), 0.96 + 0.001 * seed)
-        for run in runs.figures(1, 2):
-            fake(tmp_path, run, 0.9 + 0.001 * run.seed)
+    for run in runs.figures(1, 2):
+        fake(tmp_path, run, 0.9)
+    report.write(tmp_path)
+    assert not (tmp_path / "figure3_spread.png").exists()  # One seed has no spread.
+    for run in runs.figures(2, 2):
+        fake(tmp_path, run, 0.9 + 0.001 * run.seed)
     report.write(tmp_path)
     written = (tmp_path / "tables.md").read_text()
     assert "Table 2 (MNIST): MLP 784-500-500-10, 4 epochs" in written

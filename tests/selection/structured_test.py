@@ -46,4 +46,3 @@ def test_union_wider_than_the_outputs() -> None:
     assert union.shape == (6,) and len(np.unique(union)) == 6
     np.testing.assert_array_equal(union[:3], [0, 1, 2])
     np.testing.assert_array_equal(union[places], columns)
-
