@@ -94,9 +94,9 @@ def plot(
     figure = Figure(figsize=(6.4, 4.0), layout="constrained")
     axes = figure.subplots()
     for name, runs in histories.items():
-        values = [[record.get(field) for record in run] for run in runs]
-        if any(value is None for run in values for value in run):
+        if any(record.get(field) is None for run in runs for record in run):
             continue
+        values = [[float(record[field]) for record in run] for run in runs]
         steps = [record["step"] for record in runs[0]]
         mean, spread = factor * np.mean(values, axis=0), factor * np.std(values, axis=0)
         (line,) = axes.plot(steps, mean, label=name)
