@@ -58,7 +58,11 @@ def record(
         "curves": {name: [line[name] for line in result.history] for name in CURVES},
         "angles": angles(config, result.state),
         # The memory moves only where there is one.
-        "angles_moving": angles(config, result.state, moving=True) if run.decay else None,
+        "angles_moving": (
+            angles(config, result.state, moving=True)
+            if run.decay or run.method == "adaptive"
+            else None
+        ),
         "angle_examples": ANGLE_EXAMPLES,
         # Of the last call: a run that was cut off and continued shows less.
         "wall_seconds": round(seconds, 1),
