@@ -78,17 +78,19 @@ def measure(
         del result  # so that its buffers are free again before the next call
         return elapsed
 
-    per_visit = {}
+    per_visit, warm = {}, {}
     for name in candidates:
         call(name)  # compiles
         once = min(call(name) for _ in range(2))
-        per_visit[name] = int(min(effort.most_calls, max(3, effort.block_s / max(once, 1e-7))))
+        # A call longer than a visit brings its caches back by itself.
+        least, warm[name] = (3, effort.warm) if once < effort.block_s else (1, 1)
+        per_visit[name] = int(min(effort.most_calls, max(least, effort.block_s / max(once, 1e-7))))
     samples: dict[str, list[float]] = {name: [] for name in candidates}
     order, shuffler = list(candidates), random.Random(0)
     for _ in range(effort.rounds):
         shuffler.shuffle(order)
         for name in order:
-            for _ in range(effort.warm):
+            for _ in range(warm[name]):
                 call(name)
             samples[name] += [call(name) for _ in range(per_visit[name])]
     return {

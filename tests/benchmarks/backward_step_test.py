@@ -3,7 +3,6 @@ import jax.numpy as jnp
 import pytest
 
 from benchmarks import backward_step
-from benchmarks.backward_step import SCANNED
 
 CASE = backward_step.QUICK_CASES[0]
 
@@ -17,7 +16,7 @@ def candidates():
 def test_both_forms_of_baselines_and_rows_are_there(candidates):
     rows = ("dense, optax.adam", "dense, optax.sgd", "unified + memory, row_sparse.adam out_in")
     assert list(candidates) == [f"{row} ({form})" for row in rows for form in ("one call", "scan")]
-    assert [c.steps for c in candidates.values()] == [1, SCANNED] * 3
+    assert [c.steps for c in candidates.values()] == [1, CASE.scanned] * 3
     assert [c.against for c in candidates.values()] == [()] * 4 + [("adam",)] * 2
 
 
@@ -27,8 +26,8 @@ def test_the_forms_train_one_state_in_turn(candidates, row):
     loss, (_, state) = candidates[f"{row} (one call)"].run(0)
     before = _steps(state)
     losses, (_, state) = candidates[f"{row} (scan)"].run(0)
-    assert loss.shape == () and losses.shape == (SCANNED,)
-    assert _steps(state) == before + SCANNED
+    assert loss.shape == () and losses.shape == (CASE.scanned,)
+    assert _steps(state) == before + CASE.scanned
     for _ in range(5):
         later, _ = candidates[f"{row} (scan)"].run(0)
     assert float(jnp.mean(later)) < float(jnp.mean(losses))
