@@ -40,6 +40,7 @@ class Effort(NamedTuple):
     warm: int = 3
 
 
+LONG_S = 0.5
 QUICK = Effort(rounds=2, block_s=0.01, most_calls=4, warm=1)
 
 
@@ -82,8 +83,8 @@ def measure(
     for name in candidates:
         call(name)  # compiles
         once = min(call(name) for _ in range(2))
-        # A call longer than a visit brings its caches back by itself.
-        least, warm[name] = (3, effort.warm) if once < effort.block_s else (1, 1)
+        # A long call brings its caches back by itself.
+        least, warm[name] = (3, effort.warm) if once < LONG_S else (1, min(1, effort.warm))
         per_visit[name] = int(min(effort.most_calls, max(least, effort.block_s / max(once, 1e-7))))
     samples: dict[str, list[float]] = {name: [] for name in candidates}
     order, shuffler = list(candidates), random.Random(0)
