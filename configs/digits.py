@@ -45,6 +45,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.backward.layers = r".*hidden.*/kernel"
     config.backward.density = 0.012
     config.backward.decay = 0.8
+    config.backward.row_groups = 8
     config.backward.memory = "mean"  # Or slot.
     config.backward.score = "l1"  # Or l2.
     config.backward.block = 1

@@ -68,8 +68,7 @@ class Run:
         if self.method == "adaptive":
             with config.ignore_type():
                 config.backward.decay = "adaptive"
-        if self.method == "grouped":
-            config.backward.row_groups = ROW_GROUPS
+        config.backward.row_groups = ROW_GROUPS
         # A run is some minutes at most and its folder goes when it is done: a few checkpoints are enough.
         config.checkpoint_every = 5
         return config

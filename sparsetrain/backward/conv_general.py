@@ -144,7 +144,7 @@ def sparse_conv_general(
       >>> def loss(kernel):
       ...     y = sparse_conv_general(x, kernel, None, backward.unified_top_k(density=0.5), window_strides=(1, 1),
       ...                             padding="SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
-      ...     return (y * jnp.array([1.0, 3.0])).sum()
+      ...     return (y @ jnp.array([1.0, 3.0])).sum()
       >>> jax.grad(loss)(kernel)[1, 1, 0].tolist()
       [0.0, 48.0]
     """

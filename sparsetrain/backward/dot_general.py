@@ -198,7 +198,7 @@ def sparse_dot_general(
       >>> x, kernel = jnp.ones((2, 3)), jnp.eye(3)
       >>> def loss(kernel):
       ...     y = sparse_dot_general(x, kernel, None, (((1,), (0,)), ((), ())), backward.top_k(density=0.34))
-      ...     return (y * jnp.array([1.0, 3.0, 2.0])).sum()
+      ...     return (y @ jnp.array([1.0, 3.0, 2.0])).sum()
       >>> jax.grad(loss)(kernel)[0].tolist()
       [0.0, 6.0, 0.0]
     """

@@ -66,7 +66,7 @@ class GroupedTopK:
         return Selection(values.astype(cotangent.dtype), kept, increment)
 
 
-def grouped_top_k(density: float, row_groups: int, decay: float | str = 0.0) -> GroupedTopK:
+def grouped_top_k(density: float, row_groups: int = 8, decay: float | str = 0.0) -> GroupedTopK:
     """Unified selection within each of a few groups of rows, with a memory that all of them share.
 
         c_gj = sum_{i in group g} |u_ij|,    I_g = the k largest c_gj,    g_i = u_i on I_g

@@ -46,7 +46,7 @@ def test_overrides_come_first_and_change_only_what_they_name():
     [
         (
             lambda: build.rule("topk", {}),
-            r"backward.rule='topk' is unknown; choose one of dense, mem",
+            r"backward.rule='topk' is unknown; choose one of dense, grouped_top_k, mem",
         ),
         (lambda: build.rule("top_k", {"density": 0}), r"density=0"),
         (
