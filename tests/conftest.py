@@ -1,7 +1,7 @@
 """Strictness for all tests and doctests, and the way to real data."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import jax
@@ -34,3 +34,10 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def data_dir() -> Callable[[str], Path]:
     """Name of a real data set -> its folder."""
     return find_data
+
+
+@pytest.fixture(autouse=True, scope="module")
+def forget_compiled_programs() -> Iterator[None]:
+    """Bounds memory: what one file compiles, no other runs again."""
+    yield
+    jax.clear_caches()
