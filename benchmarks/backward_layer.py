@@ -117,6 +117,12 @@ def _table(case: LayerCase) -> Iterator[tuple[str, Any, str | None]]:
     yield "unified + memory, row-sparse in_out", unified(DECAY), "in_out"
     yield "unified + memory, dense dW", unified(DECAY), None
     yield "random_k, row-sparse out_in", backward.random_k(case.density, key=0), "out_in"
+    groups = min(8, case.rows)
+    grouped = backward.grouped_top_k(case.density, row_groups=groups, decay=DECAY)
+    if grouped.width(case.outputs, case.rows) is None:
+        yield f"grouped by {groups} + memory mask, dense dW", grouped, None
+    else:
+        yield f"grouped by {groups} + memory, row-sparse out_in", grouped, "out_in"
     form = "mask"
     if top.width(case.outputs, case.rows) is not None:
         form = "union"

@@ -4,6 +4,7 @@ import pytest
 
 from benchmarks import backward_layer
 from benchmarks.backward_layer import DECAY, LayerCase
+from sparsetrain import backward
 
 UNION, MASK = LayerCase(4, 24, 32, 2), LayerCase(4, 24, 32, 4)
 
@@ -51,6 +52,20 @@ def test_rules_per_example_are_named_by_the_form_they_take(case, form):
     names = [name for name, *_ in backward_layer._table(case)]
     assert f"memorized {form}, dense dW" in names
     assert ("memorized union, row-sparse out_in" in names) == (form == "union")
+
+
+def test_every_rule_is_in_the_table():
+    rules = {type(rule) for _, rule, _ in backward_layer._table(UNION)}
+    made = {
+        "memorized_top_k": backward.memorized_top_k(0.1, 0.8),
+        "random_k": backward.random_k(0.1, key=0),
+        "top_k": backward.top_k(0.1),
+        "unified_top_k": backward.unified_top_k(0.1),
+        "grouped_top_k": backward.grouped_top_k(0.1),
+        "dense": backward.dense(),
+    }
+    assert set(made) == set(backward.RULES)  # a new rule is measured the day it is registered
+    assert rules == {type(rule) for name, rule in made.items() if name != "dense"}
 
 
 def test_flax_layer_and_bare_product_agree():
