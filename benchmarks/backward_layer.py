@@ -194,7 +194,10 @@ def _ours(
     compiled = jitted.lower(data.x[0], data.g[0], kernel, memory, tap, old).compile()
     facts = program.read(compiled, (kernel.shape,))
     in_place = (0 if memory is None else memory.nbytes) + (0 if old is None else case.kernel_bytes)
-    _require(facts, name, in_place=in_place, copies=None if tap is None else 0)
+    # On a CPU a union of rows' choices is not multiplied but summed entry by entry.
+    products = 0 if _sums_entries(name) else 2
+    copies = None if tap is None else 0
+    _require(facts, name, products=products, in_place=in_place, copies=copies)
     held = [memory, old]
 
     def run(number: int) -> Any:
@@ -247,7 +250,8 @@ def _flax(
     if rule is None:
         program.require(facts, name, products=2, in_place=in_place, copies=0)
     else:
-        _require(facts, name, in_place=in_place, copies=None if layout is None else 0)
+        copies = None if layout is None else 0
+        _require(facts, name, products=2, in_place=in_place, copies=copies)
     held = [memory, old]
 
     def run(number: int) -> Any:
@@ -262,13 +266,19 @@ def _flax(
     return Candidate(name, run, "nn.Dense", kind, against, program=facts)
 
 
-def _require(facts: program.Program, name: str, *, in_place: int, copies: int | None) -> None:
+def _sums_entries(name: str) -> bool:
+    return jax.default_backend() == "cpu" and name.endswith("union, row-sparse out_in")
+
+
+def _require(
+    facts: program.Program, name: str, *, products: int, in_place: int, copies: int | None
+) -> None:
     """On CPU a selection is a TopK call; what other platforms make of it is only recorded."""
     selects = jax.default_backend() == "cpu"
     program.require(
         facts,
         name,
-        products=2,
+        products=products,
         selects=selects,
         in_place=in_place,
         copies=copies if selects else None,

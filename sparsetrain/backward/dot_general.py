@@ -20,6 +20,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from sparsetrain.backward.pairs import input_gradient, kernel_gradient
 from sparsetrain.backward.row_sparse.gradient import RowSparse
 from sparsetrain.backward.rule import BackwardRule, Selection
 
@@ -119,7 +120,16 @@ def _backward(product: Product, residuals: Any, cotangent: jax.Array) -> tuple[A
 
     if tap is not None and tap.axis == 0:
         kept_kernel = kernel_matrix.T.at[tap.as_read_back(columns)].get(mode="clip")
-        dx_rows = multiply(values, kept_kernel)
+        if selected.pairs is None:
+            dx_rows = multiply(values, kept_kernel)
+        else:
+            dx_rows = lax.platform_dependent(
+                selected.pairs,
+                values,
+                kept_kernel,
+                cpu=lambda pairs, _, kernel: input_gradient(pairs, kernel),
+                default=lambda _, values, kernel: multiply(values, kernel),
+            )
     elif tap is not None:
         kept_kernel = kernel_matrix.at[:, tap.as_read_back(columns)].get(mode="clip")
         dx_rows = multiply(values, kept_kernel.T)
@@ -134,7 +144,19 @@ def _backward(product: Product, residuals: Any, cotangent: jax.Array) -> tuple[A
         if columns.shape[0] > tap.columns.shape[0]:
             raise ValueError(_misfit(selected, tap))
         outputs = kernel_matrix.shape[1]
-        return dx, None, selected.increment, tap.filled(multiply, values, columns, x_rows, outputs)
+        if tap.axis == 1:
+            drows = multiply(x_rows.T, values)
+        elif selected.pairs is None:
+            drows = multiply(values.T, x_rows)
+        else:
+            drows = lax.platform_dependent(
+                selected.pairs,
+                values,
+                x_rows,
+                cpu=lambda pairs, values, x: kernel_gradient(pairs, x, values.shape[1]),
+                default=lambda _, values, x: multiply(values.T, x),
+            )
+        return dx, None, selected.increment, tap.filled(drows, columns, outputs)
 
     dcolumns = multiply(x_rows.T, values).astype(kernel.dtype)
     dmatrix = jnp.zeros(kernel_matrix.shape, kernel.dtype)

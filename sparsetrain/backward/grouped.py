@@ -57,13 +57,13 @@ class GroupedTopK:
             u, received, share = add_share(cotangent, memory, rows)
         scores = jnp.sum(jnp.abs(u).reshape(self.row_groups, -1, outputs), axis=1)
         columns = selection.top_k_columns(scores, kept_outputs)
-        values, kept, remainder = keep_columns(u, columns)
+        selected, remainder = keep_columns(u, columns)
         if memory is None:
-            return Selection(values, kept, None)
+            return selected
         decay = decay_factor(self.decay, received, share)
         increment = decay * jnp.sum(remainder, axis=0) - count * share[0]
         increment = numerics.keep_if_finite(increment, jnp.sum(received, axis=0))
-        return Selection(values.astype(cotangent.dtype), kept, increment)
+        return selected.astype(cotangent.dtype)._replace(increment=increment)
 
 
 def grouped_top_k(density: float, row_groups: int = 8, decay: float | str = 0.0) -> GroupedTopK:

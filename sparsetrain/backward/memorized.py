@@ -91,12 +91,12 @@ class MemorizedTopK:
             u, received, share = add_share(cotangent, memory, rows)
             carried = count * share[0]
         columns = row_columns(u, self.density, self.groups)
-        values, kept, remainder = keep_columns(u, columns)
+        selected, remainder = keep_columns(u, columns)
         if self.memory == "mean":
             remainder = jnp.sum(remainder, axis=0)
         decay = decay_factor(self.decay, received, share)
         increment = numerics.keep_if_finite(decay * remainder - carried, jnp.sum(received, axis=0))
-        return Selection(values.astype(cotangent.dtype), kept, increment)
+        return selected.astype(cotangent.dtype)._replace(increment=increment)
 
 
 def memorized_top_k(

@@ -28,6 +28,8 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 
+from sparsetrain.backward.pairs import Pairs
+
 
 class Selection(NamedTuple):
     """What a rule lets through.
@@ -37,16 +39,25 @@ class Selection(NamedTuple):
       kept: int32 [K] distinct columns that all rows share (numbers >= O are padding, their values
         are zero), or bool [R, O].
       increment: change of the memory, in its shape and dtype; None for a rule without memory.
+      pairs: where `kept` is a union over rows, the entries that each row keeps for itself; else None.
     """
 
     values: jax.Array
     kept: jax.Array
     increment: jax.Array | None
+    pairs: Pairs | None = None
 
     @property
     def is_compact(self) -> bool:
         """Whether `values` holds kept columns only."""
         return self.kept.dtype != jnp.bool_
+
+    def astype(self, dtype: jax.typing.DTypeLike) -> "Selection":
+        """The same selection with values of another dtype."""
+        pairs = self.pairs
+        if pairs is not None:
+            pairs = pairs._replace(values=pairs.values.astype(dtype))
+        return self._replace(values=self.values.astype(dtype), pairs=pairs)
 
     def to_dense(self, outputs: int) -> jax.Array:
         """The selected cotangent as [R, O], zeros where nothing was kept."""

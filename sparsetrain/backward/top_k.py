@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from sparsetrain import numerics, selection
+from sparsetrain.backward.pairs import Pairs
 from sparsetrain.backward.rule import Selection, check_groups, everything
 
 # A compact selection pays only while the union of all rows' choices stays well below the outputs.
@@ -33,7 +34,7 @@ def row_columns(u: jax.Array, density: float, groups: int) -> jax.Array:
     return (per_group + offsets[None]).reshape(rows, -1)
 
 
-def keep_columns(u: jax.Array, columns: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+def keep_columns(u: jax.Array, columns: jax.Array) -> tuple[Selection, jax.Array]:
     """The chosen entries of every row, in the cheaper of two forms.
 
     Args:
@@ -41,7 +42,8 @@ def keep_columns(u: jax.Array, columns: jax.Array) -> tuple[jax.Array, jax.Array
       columns: [G, K] int32; G divides R, and each of G equal runs of rows has one line.
 
     Returns:
-      values, kept: as in `Selection`.
+      selection: without an increment; with `pairs` where it is a union and every row chose for
+        itself.
       remainder: [R, O], u with the kept entries set to zero.
     """
     rows, outputs = u.shape
@@ -50,13 +52,16 @@ def keep_columns(u: jax.Array, columns: jax.Array) -> tuple[jax.Array, jax.Array
     chosen = jnp.repeat(columns, each, axis=0)
     if union_width(outputs, columns.size) is None:
         mask = jnp.zeros(u.shape, bool).at[row, chosen].set(True, unique_indices=True)
-        return jnp.where(mask, u, 0), mask, jnp.where(mask, 0, u)
+        return Selection(jnp.where(mask, u, 0), mask, None), jnp.where(mask, 0, u)
     union, places = selection.union_columns(columns, outputs)
+    places = jnp.repeat(places, each, axis=0)
+    entries = jnp.take_along_axis(u, chosen, axis=1)
     values = jnp.zeros((rows, union.shape[0]), u.dtype)
-    values = values.at[row, jnp.repeat(places, each, axis=0)].set(
-        jnp.take_along_axis(u, chosen, axis=1), unique_indices=True
-    )
-    return values, union, u.at[row, chosen].set(0, unique_indices=True)
+    values = values.at[row, places].set(entries, unique_indices=True)
+    # Rows that share their columns fill the dense product well enough.
+    pairs = Pairs(entries, places) if each == 1 else None
+    remainder = u.at[row, chosen].set(0, unique_indices=True)
+    return Selection(values, union, None, pairs), remainder
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,8 +96,8 @@ class TopK:
         outputs = cotangent.shape[1]
         if kept_per_row(outputs, self.density, self.groups) == outputs:
             return everything(cotangent, memory)
-        values, kept, _ = keep_columns(cotangent, row_columns(cotangent, self.density, self.groups))
-        return Selection(values, kept, None)
+        columns = row_columns(cotangent, self.density, self.groups)
+        return keep_columns(cotangent, columns)[0]
 
 
 def top_k(density: float, *, groups: int = 1) -> TopK:

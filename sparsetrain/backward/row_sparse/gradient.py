@@ -1,7 +1,6 @@
 """A kernel's gradient with K of O rows, and how it is added to the kernel in place."""
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -49,14 +48,11 @@ class RowSparse:
 
     def filled(
         self,
-        multiply: Callable[[jax.Array, jax.Array], jax.Array],
-        values: jax.Array,
+        rows: jax.Array,
         columns: jax.Array,
-        x_rows: jax.Array,
         outputs: int,
     ) -> "RowSparse":
         """The cotangent of a tap: g^T x for the kept columns, padded to the tap's width."""
-        rows = multiply(values.T, x_rows) if self.axis == 0 else multiply(x_rows.T, values)
         short = self.columns.shape[0] - columns.shape[0]
         if short:
             rows = jnp.pad(rows, ((0, short), (0, 0)) if self.axis == 0 else ((0, 0), (0, short)))
