@@ -72,4 +72,6 @@ def keep_if_finite(increment: jax.Array, witness: jax.Array) -> jax.Array:
       >>> keep_if_finite(jnp.ones(2), jnp.array([1.0, jnp.nan])).tolist()
       [0.0, 0.0]
     """
-    return jnp.where(jnp.isfinite(jnp.sum(witness)), increment, jnp.zeros_like(increment))
+    # Without the barrier XLA sums the whole input again in the place of this sum of sums.
+    total = jnp.sum(jax.lax.optimization_barrier(witness))
+    return jnp.where(jnp.isfinite(total), increment, jnp.zeros_like(increment))

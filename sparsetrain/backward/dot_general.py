@@ -1,6 +1,6 @@
 """The product of a layer with a sparse backward: a drop-in for `lax.dot_general`.
 
-The forward product is untouched. Backward, the rule selects from the cotangent of the output; then
+The forward product stays dense. Backward, the rule selects from the cotangent of the output; then
 three forms:
 
     mask selection              dense products with a masked operand                          dx, dW dense
@@ -50,6 +50,31 @@ class Product(NamedTuple):
             **options,
         )
 
+    def forward(self, x: jax.Array, kernel: jax.Array, tap: RowSparse | None) -> jax.Array:
+        """The same product; of a kernel stored as [O, I] in the order that a CPU is fastest with."""
+        if tap is None or tap.axis == 1 or self.out_sharding is not None:
+            return self.dense(x, kernel)
+        return lax.platform_dependent(x, kernel, cpu=self._kernel_first, default=self.dense)
+
+    def _kernel_first(self, x: jax.Array, kernel: jax.Array) -> jax.Array:
+        """W x^T and not x W^T: the long rows of W are read as they lie, and only x is packed anew.
+
+        The barrier keeps XLA from folding the small transpose back into the product. Measured on
+        one core: 0.8 of the time at 784->500, 0.6 to 0.8 at 5000->5000, both with 32 rows.
+        """
+        of_x, of_kernel = self.contracting
+        order = self.precision[::-1] if isinstance(self.precision, tuple) else self.precision
+        outputs_first = lax.dot_general(
+            kernel,
+            x,
+            ((of_kernel, of_x), ((), ())),
+            precision=order,
+            preferred_element_type=self.preferred_element_type,
+        )
+        outputs = kernel.ndim - len(of_kernel)
+        axes = (*range(outputs, outputs_first.ndim), *range(outputs))
+        return lax.optimization_barrier(outputs_first).transpose(axes)
+
 
 def select_flat(
     rule: BackwardRule,
@@ -81,8 +106,8 @@ def _product(
     memory: jax.Array | None,
     tap: RowSparse | None,
 ) -> jax.Array:
-    del memory, tap
-    return product.dense(x, kernel)
+    del memory
+    return product.forward(x, kernel, tap)
 
 
 def _forward(
@@ -92,7 +117,7 @@ def _forward(
     memory: jax.Array | None,
     tap: RowSparse | None,
 ) -> tuple[jax.Array, Any]:
-    return product.dense(x, kernel), (x, kernel, memory, tap)
+    return product.forward(x, kernel, tap), (x, kernel, memory, tap)
 
 
 def _backward(product: Product, residuals: Any, cotangent: jax.Array) -> tuple[Any, ...]:
@@ -121,7 +146,9 @@ def _backward(product: Product, residuals: Any, cotangent: jax.Array) -> tuple[A
     if tap is not None and tap.axis == 0:
         kept_kernel = kernel_matrix.T.at[tap.as_read_back(columns)].get(mode="clip")
         if selected.pairs is None:
-            dx_rows = multiply(values, kept_kernel)
+            # The barrier gives this product values that lie row by row, the other one column by
+            # column; a shared copy would make one of them a slow product of two transposes.
+            dx_rows = multiply(lax.optimization_barrier(values), kept_kernel)
         else:
             dx_rows = lax.platform_dependent(
                 selected.pairs,

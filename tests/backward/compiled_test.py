@@ -101,6 +101,21 @@ def test_row_sparse_backward_has_no_dense_product(name: str) -> None:
     assert not re.search(rf"= {shapes}\S* dot\(", entry)
 
 
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="the order is chosen for CPUs")
+def test_rows_of_the_kernel_are_multiplied_as_they_lie() -> None:
+    """[O, B] and not [B, O] comes out of the forward products of kernels stored as [O, I]."""
+    entry = compiled_step(RULES["unified"], "out_in", "sgd").as_text()
+    kernels_first = re.findall(rf"= f32\[{HIDDEN},{ROWS}\]\S* dot\(", entry)
+    assert len(kernels_first) == 2
+    assert not re.search(rf"= f32\[{HIDDEN},{ROWS}\]\S* (copy|transpose)\(", entry)
+
+
+def test_record_of_touched_rows_is_not_copied() -> None:
+    text = compiled_step(RULES["unified memory"], "out_in", "adam").as_text()
+    assert f"s32[{HIDDEN}]" in text
+    assert not re.search(rf"= s32\[{HIDDEN}\]\S* copy\(", text)
+
+
 def test_dense_gradient_form_is_the_same_program_every_step() -> None:
     compiled = compiled_step(RULES["unified memory"], None, "adam")
     assert (

@@ -87,3 +87,25 @@ def test_preferred_element_type_and_precision_reach_the_forward_product() -> Non
     grads = jax.grad(lambda x, kernel: product(x, kernel).sum(), argnums=(0, 1))(x, kernel)
     assert [g.dtype for g in grads] == [jnp.bfloat16, jnp.bfloat16]
     assert "HIGHEST" in str(jax.make_jaxpr(product)(x, kernel))
+
+
+@pytest.mark.parametrize("x_shape", [(8,), (5, 8), (2, 3, 8)])
+def test_kernel_first_is_the_same_forward_product(x_shape) -> None:
+    """What a kernel stored as [O, I] is multiplied by on a CPU."""
+    x = jax.random.normal(jax.random.key(0), x_shape)
+    kernel = jax.random.normal(jax.random.key(1), (8, 24))
+    numbers = (((x.ndim - 1,), (0,)), ((), ()))
+    tap = RowSparse.tap(8, 6, jnp.float32, 0)
+    options = {"precision": ("highest", "default"), "preferred_element_type": jnp.float32}
+
+    def product(x, kernel, tap):
+        return backward.sparse_dot_general(
+            x, kernel, None, numbers, backward.unified_top_k(0.25), tap=tap, **options
+        )
+
+    expected = jax.lax.dot_general(x, kernel, numbers, **options)
+    np.testing.assert_allclose(product(x, kernel, tap), expected, rtol=1e-5, atol=1e-6)
+    if jax.default_backend() == "cpu":
+        lowered = jax.jit(product).lower(x, kernel, tap).as_text()
+        assert "precision = [DEFAULT, HIGHEST]" in lowered  # they change places with the operands
+        assert "optimization_barrier" in lowered

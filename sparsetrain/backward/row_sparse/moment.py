@@ -19,10 +19,10 @@ def zeros(params: Any) -> Any:
 
 
 def never(params: Any) -> Any:
-    """Step at which each row was last brought up to date: int32 [O] beside a row-sparse kernel, else one zero."""
+    """Step at which each row was last brought up to date: int32 [O] beside a row-sparse kernel, else None."""
     return jax.tree.map(
-        lambda leaf: jnp.zeros(
-            (leaf.values.shape[leaf.axis],) if is_row_sparse(leaf) else (), jnp.int32
+        lambda leaf: (
+            jnp.zeros((leaf.values.shape[leaf.axis],), jnp.int32) if is_row_sparse(leaf) else None
         ),
         params,
         is_leaf=is_row_sparse,
@@ -58,9 +58,11 @@ def elapsed_steps(
     gradient: RowSparse, last: jax.Array, step: jax.Array, dtype: Any
 ) -> tuple[jax.Array, jax.Array]:
     """Steps since the named rows were touched [K], and the record with them marked as touched now."""
-    elapsed = (step - last.at[gradient.columns].get(mode="clip")).astype(dtype)
-    marked = last.at[gradient.columns].set(step, mode="drop", unique_indices=True)
-    return elapsed, marked
+    before = last.at[gradient.columns].get(mode="clip")
+    # Always `step`, but only after `before` was read: else XLA copies the record to be safe.
+    now = jnp.maximum(before, step)
+    marked = last.at[gradient.columns].set(now, mode="drop", unique_indices=True)
+    return (step - before).astype(dtype), marked
 
 
 def scaled(leaf: Any, factor: Any) -> Any:
