@@ -1,0 +1,45 @@
+"""What every payload can do: become dense again, count its bits, send nothing."""
+
+from typing import Any
+
+import jax
+
+from sparsetrain.payload.bit_count import BitCount, total
+
+FLOAT_BITS = 32
+
+
+class Payload:
+    """What a compressor sends of one tensor (or of a whole tree, for `SparseTree`).
+
+    Subclasses are pytrees of arrays with static shapes, so they pass through jit, vmap and
+    collectives. What moves from step to step, such as how many slots are used, is data.
+    """
+
+    def to_dense(self) -> Any:
+        """What the receiver reconstructs: an array of the tensor's shape, float."""
+        raise NotImplementedError
+
+    def sections(self) -> dict[str, BitCount]:
+        """Bits of each part of the message, by name; "header" is what a receiver must be told besides.
+
+        On the wire every section begins at a whole byte.
+        """
+        raise NotImplementedError
+
+    def silenced(self, speaks: jax.Array) -> "Payload":
+        """The payload, or one that decodes to zeros where `speaks` (bool scalar) is false."""
+        raise NotImplementedError
+
+    def payload_bits(self) -> BitCount:
+        """Bits as the papers count them: positions, values and means, no header, no padding."""
+        return total([bits for name, bits in self.sections().items() if name != "header"])
+
+    def wire_bytes(self) -> BitCount:
+        """Bytes of the record on the wire: header and padding included, the frame around it not."""
+        return total([bits.in_bytes() for bits in self.sections().values()])
+
+
+def is_payload(node: Any) -> bool:
+    """Whether a node of a tree is a payload; made for `is_leaf=`."""
+    return isinstance(node, Payload)
