@@ -11,7 +11,7 @@ from sparsetrain.payload.base import FLOAT_BITS, Payload
 from sparsetrain.payload.bit_count import BitCount
 from sparsetrain.payload.position_code import parameter_of_count, position_bits
 
-_STATIC = {"metadata": {"static": True}}
+_STATIC = {"static": True}
 # Number of used slots (32 bits) and the parameter of the position code (8 bits).
 HEADER_BITS = 40
 
@@ -30,8 +30,8 @@ class _Positions(Payload):
 
     indices: Any
     count: Any
-    shape: tuple[int, ...] = dataclasses.field(**_STATIC)
-    b: int | None = dataclasses.field(default=None, **_STATIC)
+    shape: tuple[int, ...] = dataclasses.field(metadata=_STATIC)
+    b: int | None = dataclasses.field(default=None, metadata=_STATIC)
 
     @property
     def entries(self) -> int:

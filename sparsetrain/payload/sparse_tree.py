@@ -13,7 +13,7 @@ from sparsetrain.payload.bit_count import BitCount
 from sparsetrain.payload.position_code import parameter_of_count, position_bits
 from sparsetrain.payload.sparse import HEADER_BITS
 
-_STATIC = {"metadata": {"static": True}}
+_STATIC = {"static": True}
 
 
 @jax.tree_util.register_dataclass
@@ -33,8 +33,8 @@ class SparseTree(Payload):
     values: Any
     indices: Any
     counts: Any
-    shapes: tuple[tuple[int, ...], ...] = dataclasses.field(**_STATIC)
-    b: int | None = dataclasses.field(default=None, **_STATIC)
+    shapes: tuple[tuple[int, ...], ...] = dataclasses.field(metadata=_STATIC)
+    b: int | None = dataclasses.field(default=None, metadata=_STATIC)
 
     @property
     def sizes(self) -> tuple[int, ...]:

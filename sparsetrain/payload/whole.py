@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from sparsetrain.payload.base import FLOAT_BITS, Payload
 from sparsetrain.payload.bit_count import BitCount
 
-_STATIC = {"metadata": {"static": True}}
+_STATIC = {"static": True}
 _MANTISSA_BITS = 23
 
 
@@ -59,8 +59,8 @@ class Sign(Payload):
     bits: Any
     low: Any
     high: Any
-    shape: tuple[int, ...] = dataclasses.field(**_STATIC)
-    scales: int = dataclasses.field(default=2, **_STATIC)
+    shape: tuple[int, ...] = dataclasses.field(metadata=_STATIC)
+    scales: int = dataclasses.field(default=2, metadata=_STATIC)
 
     @classmethod
     def pack(cls, is_high: jax.Array, low: jax.Array, high: jax.Array, scales: int) -> "Sign":
@@ -97,9 +97,9 @@ class Quantized(Payload):
 
     levels: Any
     norms: Any
-    shape: tuple[int, ...] = dataclasses.field(**_STATIC)
-    s: int = dataclasses.field(default=1, **_STATIC)
-    bucket: int = dataclasses.field(default=1, **_STATIC)
+    shape: tuple[int, ...] = dataclasses.field(metadata=_STATIC)
+    s: int = dataclasses.field(default=1, metadata=_STATIC)
+    bucket: int = dataclasses.field(default=1, metadata=_STATIC)
 
     def to_dense(self) -> jax.Array:
         entries = math.prod(self.shape)
@@ -134,7 +134,7 @@ class Natural(Payload):
     """
 
     codes: Any
-    shape: tuple[int, ...] = dataclasses.field(**_STATIC)
+    shape: tuple[int, ...] = dataclasses.field(metadata=_STATIC)
 
     def to_dense(self) -> jax.Array:
         bits = self.codes.astype(jnp.uint32) << _MANTISSA_BITS
@@ -160,7 +160,7 @@ class LowRank(Payload):
 
     p: Any
     q: Any
-    shape: tuple[int, ...] = dataclasses.field(**_STATIC)
+    shape: tuple[int, ...] = dataclasses.field(metadata=_STATIC)
 
     def to_dense(self) -> jax.Array:
         return (self.p @ self.q.T).reshape(self.shape)
