@@ -61,7 +61,7 @@ class _Positions(Payload):
         flat = flat.at[self.indices].set(values, mode="drop", unique_indices=True)
         return flat.reshape(self.shape)
 
-    def _unused_if_silent(self, speaks: jax.Array) -> dict[str, jax.Array]:
+    def _unused_if_silent(self, speaks: jax.Array) -> dict[str, Any]:
         # Distinct numbers beyond the tensor, so that scatters may still take them for unique.
         return {
             "indices": jnp.where(speaks, self.indices, beyond(self.entries, self.indices.shape[0])),
