@@ -1,0 +1,168 @@
+"""What a compressor is, and how one that is written for a single tensor acts on a tree.
+
+A gradient passes three parts, as in GRACE:
+
+    u, memory   = memory.compensate(gradient, memory)         what was held back is added
+    payloads    = compressor.compress(u)                      what is sent
+    mean, taken = compressor.aggregate(payloads, u)           how workers combine, and what of u has now been spoken for
+    memory      = memory.update(u, taken)                     the rest is remembered
+
+`aggregate` has the collectives, so that methods fit in which the sent positions are agreed upon
+between workers (CLT-k, gTop-k) or whose rounds need each other's results (PowerSGD). `accepted` is
+what the receivers used of *this* worker's u; memories keep `u - accepted`.
+"""
+
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from sparsetrain import numerics, tree
+from sparsetrain.payload import Dense, Payload, is_payload
+
+
+class Aggregate(NamedTuple):
+    """What comes out of a round.
+
+    Attributes:
+      mean: tree, the same on every worker: what the optimizer gets.
+      accepted: tree, the part of this worker's u that went into it.
+      state: the compressor's state for the next round.
+    """
+
+    mean: Any
+    accepted: Any
+    state: Any
+
+
+@runtime_checkable
+class Compressor(Protocol):
+    """Acts on a tree of float32 (or float64) arrays."""
+
+    def init(self, params: Any) -> Any:
+        """State for parameters of these shapes; a pytree of arrays."""
+        ...
+
+    def compress(self, u: Any, state: Any) -> tuple[Any, Any]:
+        """Payloads of this worker, a tree with `Payload`s as leaves; and the new state."""
+        ...
+
+    def decompress(self, payloads: Any) -> Any:
+        """What a receiver makes of one worker's payloads: a tree like u."""
+        ...
+
+    def aggregate(self, payloads: Any, u: Any, state: Any, axis_name: Any) -> Aggregate:
+        """Combines the workers of a named axis; of one worker alone where it is None."""
+        ...
+
+
+def worker_mean(values: Any, axis_name: Any) -> Any:
+    """Mean over the workers of a named axis; the values themselves where there is none."""
+    return values if axis_name is None else lax.pmean(values, axis_name)
+
+
+class LeafwiseState(NamedTuple):
+    """State of a per-tensor compressor on a tree."""
+
+    step: jax.Array  # int32 scalar, rounds so far
+    leaves: tuple[Any, ...]  # what each leaf's compressor keeps
+
+
+class LeafCompressor:
+    """A compressor that treats every tensor by itself: subclasses define what happens to one.
+
+    Subclasses are frozen dataclasses. A randomised one has a field `key`; each leaf and step gets
+    its own.
+    """
+
+    key: Any = None
+
+    def init_leaf(self, leaf: jax.Array) -> Any:
+        """State for one tensor; a pytree of arrays, or () for none."""
+        del leaf
+        return ()
+
+    def compress_leaf(
+        self, u: jax.Array, state: Any, step: jax.Array, key: Any
+    ) -> tuple[Payload, Any]:
+        """Payload of one tensor."""
+        raise NotImplementedError
+
+    def aggregate_leaf(self, payload: Any, u: jax.Array, state: Any, axis_name: Any) -> Aggregate:
+        """The plain mean of what the workers sent."""
+        del u
+        sent = payload.to_dense()
+        return Aggregate(worker_mean(sent, axis_name), sent, state)
+
+    def init(self, params: Any) -> LeafwiseState:
+        check_floating(params)
+        states = tuple(
+            self.init_leaf(leaf) if leaf.size else () for leaf in jax.tree.leaves(params)
+        )
+        return LeafwiseState(jnp.zeros((), jnp.int32), states)
+
+    def compress(self, u: Any, state: LeafwiseState) -> tuple[Any, LeafwiseState]:
+        leaves, structure = jax.tree.flatten(u)
+        payloads, states = [], []
+        step_key = None if self.key is None else jax.random.fold_in(self.key, state.step)
+        for number, (leaf, leaf_state) in enumerate(zip(leaves, state.leaves, strict=True)):
+            key = None if step_key is None else jax.random.fold_in(step_key, number)
+            payload: Payload = Dense(leaf)
+            if leaf.size:
+                payload, leaf_state = self.compress_leaf(leaf, leaf_state, state.step, key)
+            payloads.append(payload)
+            states.append(leaf_state)
+        step = state.step + 1
+        return jax.tree.unflatten(structure, payloads), LeafwiseState(step, tuple(states))
+
+    def decompress(self, payloads: Any) -> Any:
+        return decompress(payloads)
+
+    def aggregate(self, payloads: Any, u: Any, state: LeafwiseState, axis_name: Any) -> Aggregate:
+        leaves, structure = jax.tree.flatten(u)
+        sent = jax.tree.leaves(payloads, is_leaf=is_payload)
+        rounds = [
+            self.aggregate_leaf(payload, leaf, leaf_state, axis_name)
+            if leaf.size
+            else Aggregate(leaf, leaf, leaf_state)
+            for payload, leaf, leaf_state in zip(sent, leaves, state.leaves, strict=True)
+        ]
+        return Aggregate(
+            jax.tree.unflatten(structure, [each.mean for each in rounds]),
+            jax.tree.unflatten(structure, [each.accepted for each in rounds]),
+            LeafwiseState(state.step, tuple(each.state for each in rounds)),
+        )
+
+
+def decompress(payloads: Any) -> Any:
+    """Dense form of every payload of a tree.
+
+    Example:
+      >>> from sparsetrain.payload import Dense
+      >>> decompress({"w": Dense(jnp.ones(1))})["w"].tolist()
+      [1.0]
+    """
+    return jax.tree.map(lambda payload: payload.to_dense(), payloads, is_leaf=is_payload)
+
+
+def check_floating(params: Any) -> None:
+    """Refuses leaves that have no gradient.
+
+    Raises:
+      TypeError: a leaf is not floating; the message has its path.
+    """
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        if not jnp.issubdtype(jnp.result_type(leaf), jnp.floating):
+            raise TypeError(
+                f"leaf {tree.join(path)!r} has dtype {jnp.result_type(leaf)}: only floating leaves "
+                "can be compressed; keep it out with optax.masked or optax.partition"
+            )
+
+
+def accumulated(updates: Any) -> Any:
+    """The tree in the dtypes in which sums are kept: at least float32."""
+    return jax.tree.map(
+        lambda leaf: jnp.asarray(leaf).astype(numerics.accumulator_dtype(jnp.result_type(leaf))),
+        updates,
+    )

@@ -1,0 +1,90 @@
+"""The entries that a sparse payload carries, with a fixed number of slots and a count that may move."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from sparsetrain import selection
+from sparsetrain.payload import beyond
+
+
+class Entries(NamedTuple):
+    """Slots of a sparse payload.
+
+    Attributes:
+      values: [K] float, zero in unused slots.
+      indices: [K] int32, rising; unused slots hold distinct numbers >= n.
+      count: int32 scalar, used slots; they come first.
+    """
+
+    values: jax.Array
+    indices: jax.Array
+    count: jax.Array
+
+
+def largest(u: jax.Array, slots: int, count: int | jax.Array) -> Entries:
+    """The `count` largest magnitudes of a flat array in `slots` >= count slots.
+
+    Args:
+      u: [n] float.
+      slots: K, static.
+      count: how many are kept: the Python number K, or an int32 scalar in 0..K.
+
+    Returns:
+      The entries; ties go to the lower index.
+
+    Example:
+      >>> largest(jnp.array([1.0, -3.0, 2.0]), 2, jnp.int32(1)).indices.tolist()
+      [1, 4]
+    """
+    if isinstance(count, int) and count == slots:
+        values, indices = selection.top_k_entries(u, slots)
+        return Entries(values, indices, jnp.int32(slots))
+    by_size = selection.top_k_columns(u[None], slots)[0]
+    is_kept = jnp.arange(slots) < count
+    return rising(u, by_size, is_kept)
+
+
+def rising(u: jax.Array, indices: jax.Array, is_kept: jax.Array) -> Entries:
+    """Slots for some of a list of distinct positions, in rising order.
+
+    Args:
+      u: [n] float.
+      indices: [K] int32 distinct positions in any order; those not kept may hold anything.
+      is_kept: [K] bool.
+
+    Returns:
+      The kept entries first.
+
+    Example:
+      >>> rising(jnp.array([5.0, 6.0, 7.0]), jnp.array([2, 0]), jnp.array([True, True])).values.tolist()
+      [5.0, 7.0]
+    """
+    slots = indices.shape[0]
+    ordered = lax.sort(jnp.where(is_kept, indices, beyond(u.shape[0], slots)))
+    values = u.at[ordered].get(mode="fill", fill_value=0, unique_indices=True)
+    return Entries(values, ordered, jnp.sum(is_kept, dtype=jnp.int32))
+
+
+def where(u: jax.Array, mask: jax.Array, slots: int) -> Entries:
+    """Slots for the entries of a mask with at most `slots` ones.
+
+    Args:
+      u: [n] float.
+      mask: [n] bool.
+      slots: K, static.
+
+    Returns:
+      The entries in rising order.
+
+    Example:
+      >>> where(jnp.array([5.0, 6.0, 7.0]), jnp.array([True, False, True]), 2).values.tolist()
+      [5.0, 7.0]
+    """
+    count = jnp.minimum(jnp.sum(mask, dtype=jnp.int32), slots)
+    indices = selection.compact(mask, slots)
+    indices = jnp.where(jnp.arange(slots) < count, indices, beyond(u.shape[0], slots))
+    values = u.at[indices].get(mode="fill", fill_value=0, unique_indices=True)
+    return Entries(values, indices, count)

@@ -1,0 +1,112 @@
+"""What has been sent so far, exactly: payload bits, bytes on the wire, and what dense exchange would have sent."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from sparsetrain.payload import BitCount, is_payload, total
+
+# Magic, version, flags, length and checksum around the records of one message.
+FRAME_BYTES = 18
+
+
+class Ledger(NamedTuple):
+    """Exact totals of one worker's messages, and the latest one."""
+
+    payload_bits: BitCount  # as the papers count: positions, values, means
+    wire_bytes: BitCount  # whole messages, with headers, padding and frame
+    dense_bits: BitCount  # the same updates uncompressed, every optimizer step
+    last_payload_bits: BitCount
+    last_wire_bytes: BitCount
+
+
+def empty() -> Ledger:
+    """Nothing sent yet."""
+    return Ledger(*(BitCount.of(0) for _ in Ledger._fields))
+
+
+def dense_bits(params: Any) -> int:
+    """Bits of an uncompressed update of these parameters, in their own dtypes."""
+    return sum(8 * leaf.size * np.dtype(leaf.dtype).itemsize for leaf in jax.tree.leaves(params))
+
+
+def with_step(ledger: Ledger, params: Any) -> Ledger:
+    """One more optimizer step that a dense exchange would have sent; nothing is sent yet."""
+    nothing = BitCount.of(0)
+    return ledger._replace(
+        dense_bits=ledger.dense_bits.plus(BitCount.of(dense_bits(params))),
+        last_payload_bits=nothing,
+        last_wire_bytes=nothing,
+    )
+
+
+def with_message(ledger: Ledger, payloads: Any, speaks: jax.Array) -> Ledger:
+    """The payloads of one message added; nothing where the worker did not speak."""
+    sent = jax.tree.leaves(payloads, is_leaf=is_payload)
+    bits = total([payload.payload_bits() for payload in sent]).if_true(speaks)
+    frame = BitCount.of(FRAME_BYTES)
+    wire = total([frame, *(payload.wire_bytes() for payload in sent)]).if_true(speaks)
+    return ledger._replace(
+        payload_bits=ledger.payload_bits.plus(bits),
+        wire_bytes=ledger.wire_bytes.plus(wire),
+        last_payload_bits=bits,
+        last_wire_bytes=wire,
+    )
+
+
+def compression_ratio(ledger: Ledger) -> jax.Array:
+    """dense bits / payload bits, over everything so far; infinite while nothing has been sent.
+
+    Returns:
+      float32 scalar.
+    """
+    sent = ledger.payload_bits.to_float()
+    return jnp.where(sent > 0, ledger.dense_bits.to_float() / jnp.maximum(sent, 1), jnp.inf)
+
+
+def find(state: Any) -> list[Ledger]:
+    """Every ledger inside an optimizer's state, in its order.
+
+    Example:
+      >>> import optax
+      >>> [int(each.payload_bits) for each in find((optax.EmptyState(), empty()))]
+      [0]
+    """
+    nodes = jax.tree.leaves(state, is_leaf=lambda node: isinstance(node, Ledger))
+    return [node for node in nodes if isinstance(node, Ledger)]
+
+
+def report(state: Any) -> dict[str, float]:
+    """Metrics of all ledgers inside an optimizer's state, on the host.
+
+    Args:
+      state: of any optimizer that contains `exchange` or `local_steps`. A leading worker axis (vmap)
+        is summed over.
+
+    Returns:
+      "bits_sent", "wire_bytes" and "dense_bits" in total (exact Python integers), "bits_this_step",
+      and "compression_ratio" = dense bits / bits sent; empty where there is no ledger.
+
+    Example:
+      >>> report(())
+      {}
+    """
+    ledgers = find(state)
+    if not ledgers:
+        return {}
+
+    def whole(count: BitCount) -> int:
+        high, low = np.asarray(count.high), np.asarray(count.low)
+        return (int(high.astype(object).sum()) << 32) + int(low.astype(object).sum())
+
+    sent = sum(whole(each.payload_bits) for each in ledgers)
+    dense = sum(whole(each.dense_bits) for each in ledgers)
+    return {
+        "bits_sent": sent,
+        "wire_bytes": sum(whole(each.wire_bytes) for each in ledgers),
+        "dense_bits": dense,
+        "bits_this_step": sum(whole(each.last_payload_bits) for each in ledgers),
+        "compression_ratio": dense / sent if sent else float("inf"),
+    }

@@ -1,0 +1,147 @@
+"""A compressor, a memory and an aggregation as one optax transformation."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from sparsetrain.compress import ledger
+from sparsetrain.compress.compressor import Compressor, check_floating
+from sparsetrain.compress.ledger import Ledger
+from sparsetrain.compress.memory import Memory, residual
+from sparsetrain.payload import is_payload
+
+
+class Round(NamedTuple):
+    """What one round of compression, sending and remembering produces."""
+
+    mean: Any
+    accepted: Any
+    compressor: Any
+    memory: Any
+    ledger: Ledger
+    nonfinite: jax.Array
+
+
+class ExchangeState(NamedTuple):
+    """State of `exchange`."""
+
+    compressor: Any
+    memory: Any
+    ledger: Ledger
+    nonfinite: jax.Array  # int32 scalar: rounds in which this worker sent nothing
+
+
+def exchange(
+    compressor: Compressor, memory: Memory | None = None, *, axis_name: Any = None
+) -> optax.GradientTransformationExtraArgs:
+    """Sends a compressed gradient and remembers the rest.
+
+        u = memory + g,    payloads = compress(u),    update = mean over workers,    memory <- u - accepted
+
+    Args:
+      compressor: what is sent; any of `sparsetrain.compress`.
+      memory: what is remembered; error feedback (`residual()`) unless told otherwise. Unbiased
+        compressors go with `no_memory()`.
+      axis_name: the axis of `vmap`, `shard_map` or `pmap` over which workers combine; None for one
+        worker, who then applies what it would have sent.
+
+    Returns:
+      A transformation whose updates are what all workers agree upon. What is fed back depends on
+      where it stands in the chain, see `sparsetrain.compress.memory`. A worker with a NaN or an
+      infinity in its gradient sends nothing that round, keeps its memory and counts the event.
+
+    Raises:
+      TypeError: an argument that is no compressor or no memory; at `init`, a leaf that is not
+        floating.
+
+    Example:
+      >>> import jax.numpy as jnp, optax
+      >>> from sparsetrain import compress
+      >>> tx = optax.chain(compress.exchange(compress.top_k(density=0.5)), optax.sgd(1.0))
+      >>> params = jnp.zeros(2)
+      >>> updates, state = tx.update(jnp.array([3.0, 2.0]), tx.init(params), params)
+      >>> updates.tolist()
+      [-3.0, 0.0]
+      >>> tx.update(jnp.array([3.0, 2.0]), state, params)[0].tolist()         # 2 + 2 > 3
+      [0.0, -4.0]
+    """
+    memory = residual() if memory is None else memory
+    check_parts(compressor, memory)
+
+    def init_fn(params: Any) -> ExchangeState:
+        check_floating(params)
+        count = jnp.zeros((), jnp.int32)
+        return ExchangeState(compressor.init(params), memory.init(params), ledger.empty(), count)
+
+    def update_fn(
+        updates: Any, state: ExchangeState, params: Any = None, **extra_args: Any
+    ) -> tuple[Any, ExchangeState]:
+        del params, extra_args
+        book = ledger.with_step(state.ledger, updates)
+        done = one_round(compressor, memory, updates, state._replace(ledger=book), axis_name)
+        mean = jax.tree.map(lambda mean, g: mean.astype(g.dtype), done.mean, updates)
+        return mean, ExchangeState(done.compressor, done.memory, done.ledger, done.nonfinite)
+
+    return optax.GradientTransformationExtraArgs(init_fn, update_fn)
+
+
+def one_round(
+    compressor: Compressor, memory: Memory, gradients: Any, state: Any, axis_name: Any
+) -> Round:
+    """Compresses, sends, aggregates and remembers once.
+
+    Args:
+      compressor: what is sent.
+      memory: what is remembered.
+      gradients: tree of what is to be sent: gradients, updates, or differences of parameters.
+      state: anything with the fields of `ExchangeState`.
+      axis_name: of the workers, or None.
+
+    Returns:
+      Results and new states; mean and accepted in at least float32.
+    """
+    u, remembered = memory.compensate(gradients, state.memory)
+    speaks = all_finite(u)
+    # Zeros, so that neither a collective nor a compressor's state meets what is not finite.
+    u = jax.tree.map(lambda leaf: jnp.where(speaks, leaf, jnp.zeros_like(leaf)), u)
+    payloads, compressor_state = compressor.compress(u, state.compressor)
+    payloads = jax.tree.map(lambda payload: payload.silenced(speaks), payloads, is_leaf=is_payload)
+    mean, accepted, compressor_state = compressor.aggregate(
+        payloads, u, compressor_state, axis_name
+    )
+    new = memory.update(u, accepted, payloads, remembered)
+    kept = jax.tree.map(lambda new, old: jnp.where(speaks, new, old), new, state.memory)
+    book = ledger.with_message(state.ledger, payloads, speaks)
+    nonfinite = state.nonfinite + (~speaks).astype(jnp.int32)
+    return Round(mean, accepted, compressor_state, kept, book, nonfinite)
+
+
+def all_finite(values: Any) -> jax.Array:
+    """Whether no leaf holds a NaN or an infinity; bool scalar.
+
+    Example:
+      >>> bool(all_finite({"a": jnp.ones(2), "b": jnp.array([jnp.inf])}))
+      False
+    """
+    finite = jnp.bool_(True)
+    for leaf in jax.tree.leaves(values):
+        finite &= jnp.all(jnp.isfinite(leaf))
+    return finite
+
+
+def check_parts(compressor: Any, memory: Any) -> None:
+    """Refuses what cannot compress or remember.
+
+    Raises:
+      TypeError: names the argument and the cure.
+    """
+    if not isinstance(compressor, Compressor):
+        raise TypeError(
+            f"compressor={compressor!r}: give one of sparsetrain.compress, such as top_k(density=0.01)"
+        )
+    if not isinstance(memory, Memory):
+        raise TypeError(
+            f"memory={memory!r}: give residual(), momentum_correction(0.9) or no_memory()"
+        )
