@@ -45,6 +45,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.backward.layers = r".*hidden.*/kernel"
     config.backward.density = 0.012
     config.backward.decay = 0.8
+    config.backward.adaptive_decay = False  # A decay that finds itself in the place of the number.
     config.backward.row_groups = 8
     config.backward.memory = "mean"  # Or slot.
     config.backward.score = "l1"  # Or l2.
@@ -53,6 +54,15 @@ def get_config() -> ml_collections.ConfigDict:
     config.backward.row_sparse = False  # Kernel gradients that never become dense.
     # Tried first: ((path regex, rule name, ((setting, value), ...)), ...).
     config.backward.overrides = ()
+
+    # What a worker would send of each gradient (or, with `every` above 1, of several steps).
+    config.compress = ml_collections.ConfigDict()
+    config.compress.name = "none"  # Or top_k, sparse_binary, layerwise, ...
+    config.compress.density = 0.01
+    config.compress.every = 1  # Local optimizer steps between two exchanges.
+    config.compress.memory = "residual"  # Or momentum_correction, no_memory.
+    config.compress.momentum = 0.9  # Of momentum_correction.
+    config.compress.key = 0  # Of randomised compressors.
 
     config.optimizer = ml_collections.ConfigDict()
     config.optimizer.name = "adam"  # Or sgd.

@@ -113,7 +113,9 @@ def angles(
     config = ml_collections.FrozenConfigDict(config)
     train = build.dataset(config.data).train
     classes = int(train.labels.max()) + 1
-    _, _, functions = build.functions(config.model, config.backward, config.optimizer, classes)
+    _, _, functions = build.functions(
+        config.model, config.backward, config.optimizer, config.compress, classes
+    )
     size = config.data.batch_size
     examples = min(ANGLE_EXAMPLES, len(train.images)) // size * size
     images, labels = (jnp.asarray(x[:examples]) for x in (train.images, train.labels))

@@ -11,7 +11,16 @@ from sparsetrain.compress.threshold import hard_threshold
 from sparsetrain.compress.top_k import global_top_k, top_k
 from sparsetrain.compress.transform import ExchangeState, exchange
 
+# Compressor by name, for configs and for the contract tests. A new one is one file and one line here.
+COMPRESSORS = {
+    "global_top_k": global_top_k,
+    "hard_threshold": hard_threshold,
+    "sparse_binary": sparse_binary,
+    "top_k": top_k,
+}
+
 __all__ = [
+    "COMPRESSORS",
     "Aggregate",
     "Compressor",
     "ExchangeState",

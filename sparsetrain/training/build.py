@@ -6,10 +6,11 @@ import inspect
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+import jax
 import ml_collections
 import optax
 
-from sparsetrain import backward, data
+from sparsetrain import backward, compress, data
 from sparsetrain.models import MLP
 from sparsetrain.training import step
 
@@ -21,6 +22,11 @@ OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
 ROW_SPARSE_OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
     "adam": backward.row_sparse.adam,
     "sgd": backward.row_sparse.sgd,
+}
+MEMORIES: dict[str, Callable[..., Any]] = {
+    "momentum_correction": compress.momentum_correction,
+    "no_memory": compress.no_memory,
+    "residual": compress.residual,
 }
 
 
@@ -71,10 +77,13 @@ def rule(name: str, settings: Mapping[str, Any]) -> Any:
       TopK(density=0.5, groups=1, shares_columns=False)
     """
     factory = lookup(backward.RULES, name, "backward.rule")
-    taken = inspect.signature(factory).parameters
-    return factory(
-        **{key: value for key, value in settings.items() if key in taken and value is not None}
-    )
+    return factory(**_taken(factory, settings))
+
+
+def _taken(factory: Callable[..., Any], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that a factory knows and that are not None."""
+    known = inspect.signature(factory).parameters
+    return {key: value for key, value in settings.items() if key in known and value is not None}
 
 
 def rules(config: ml_collections.ConfigDict | ml_collections.FrozenConfigDict) -> dict[str, Any]:
@@ -91,8 +100,10 @@ def rules(config: ml_collections.ConfigDict | ml_collections.FrozenConfigDict) -
     settings = {
         key: value
         for key, value in config.items()
-        if key not in ("rule", "layers", "overrides", "row_sparse")
+        if key not in ("rule", "layers", "overrides", "row_sparse", "adaptive_decay")
     }
+    if config.adaptive_decay:
+        settings["decay"] = "adaptive"
     table = {
         pattern: rule(name, settings | dict(changed)) for pattern, name, changed in config.overrides
     }
@@ -102,18 +113,63 @@ def rules(config: ml_collections.ConfigDict | ml_collections.FrozenConfigDict) -
 
 
 def optimizer(
-    config: ml_collections.ConfigDict | ml_collections.FrozenConfigDict, row_sparse: bool
+    config: ml_collections.ConfigDict | ml_collections.FrozenConfigDict,
+    row_sparse: bool,
+    exchange: ml_collections.ConfigDict | ml_collections.FrozenConfigDict | None = None,
 ) -> optax.GradientTransformation:
-    """The optimizer of the parameters, wrapped so that it carries the memory.
+    """The optimizer of the parameters, behind a compressed exchange if one is asked for, wrapped so
+    that it carries the memory.
 
     Args:
       config: `name`, and keyword arguments of that optimizer; None keeps its default.
       row_sparse: whether kernels have row-sparse gradients.
+      exchange: the `compress` section, see `compressed`; None for no exchange.
+
+    Returns:
+      A transformation of whole variables.
+
+    Raises:
+      ValueError: an unknown name, or an exchange of row-sparse gradients.
     """
     table = ROW_SPARSE_OPTIMIZERS if row_sparse else OPTIMIZERS
     factory = lookup(table, config.name, "optimizer.name")
     settings = {k: v for k, v in config.items() if k != "name" and v is not None}
-    return backward.carry_memory(factory(**settings))
+    tx = factory(**settings)
+    if exchange is not None and exchange.name != "none":
+        if row_sparse:
+            raise ValueError(
+                f"compress.name={exchange.name!r}: row-sparse gradients are not compressed further; "
+                "set backward.row_sparse=False or compress.name=none"
+            )
+        tx = compressed(exchange, tx)
+    return backward.carry_memory(tx)
+
+
+def compressed(
+    config: ml_collections.ConfigDict | ml_collections.FrozenConfigDict,
+    inner: optax.GradientTransformation,
+) -> optax.GradientTransformation:
+    """An optimizer whose gradients, or whose progress over several steps, are compressed.
+
+    Args:
+      config: `name` (of `compress.COMPRESSORS`), `every` (1 compresses gradients, more local
+        steps), `memory` (of `MEMORIES`), and the settings of both.
+      inner: the optimizer.
+
+    Returns:
+      `compress.exchange` before the optimizer, or `compress.local_steps` around it.
+
+    Raises:
+      ValueError: an unknown name, or a setting out of range.
+    """
+    settings = {**config, "key": jax.random.key(config.key)}
+    factory = lookup(compress.COMPRESSORS, config.name, "compress.name")
+    compressor = factory(**_taken(factory, settings))
+    remember = lookup(MEMORIES, config.memory, "compress.memory")
+    memory = remember(**_taken(remember, settings))
+    if config.every > 1:
+        return compress.local_steps(inner, config.every, compressor, memory=memory)
+    return optax.chain(compress.exchange(compressor, memory), inner)
 
 
 def model(
@@ -147,11 +203,12 @@ def functions(
     model_config: ml_collections.FrozenConfigDict,
     backward_config: ml_collections.FrozenConfigDict,
     optimizer_config: ml_collections.FrozenConfigDict,
+    compress_config: ml_collections.FrozenConfigDict,
     classes: int,
 ) -> tuple[Any, optax.GradientTransformation, step.Functions]:
     """Model, optimizer and compiled functions; runs that differ only in their seed share them."""
     table = rules(backward_config)
     row_sparse = bool(backward_config.row_sparse) and bool(table)
     sparse = model(model_config, table, classes, row_sparse)
-    transformation = optimizer(optimizer_config, row_sparse)
+    transformation = optimizer(optimizer_config, row_sparse, compress_config)
     return sparse, transformation, step.make(sparse, transformation)

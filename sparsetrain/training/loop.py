@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from sparsetrain import data
+from sparsetrain import compress, data
 from sparsetrain.training import build, measure, state, step
 from sparsetrain.training.checkpoint import Checkpoints
 from sparsetrain.training.metrics import (
@@ -24,6 +24,9 @@ from sparsetrain.training.metrics import (
 )
 from sparsetrain.training.progress import Progress, choose
 from sparsetrain.training.state import TrainState
+
+# Of a run with a compressed exchange, see `compress.report`.
+SENT = ("bits_sent", "wire_bytes", "compression_ratio")
 
 
 class Result(NamedTuple):
@@ -69,7 +72,8 @@ def train_and_evaluate(
       `Result`. Of the fields of `summary`, accuracies are fractions, `train_loss` is the mean over
       the last epoch in nats, `gradient_angle` is in radians, `kept_fraction` the share of
       output-gradient entries that the rules keep, `memory_norm` the norm of the stored total,
-      `seconds_per_step` the median over evaluations, without compilation.
+      `seconds_per_step` the median over evaluations, without compilation; with a compressed
+      exchange also `bits_sent`, `wire_bytes` (exact totals of one worker) and `compression_ratio`.
 
     Raises:
       build.ConfigError: the config cannot be run: an unknown name, a value out of range, data that
@@ -105,7 +109,7 @@ class _Run:
             if config[field] < 1:
                 raise ValueError(f"{field}={config[field]}: must be at least 1")
         model, optimizer, self.functions = build.functions(
-            config.model, config.backward, config.optimizer, int(labels.max()) + 1
+            config.model, config.backward, config.optimizer, config.compress, int(labels.max()) + 1
         )
         self.per_epoch = len(images) // self.batch_size
         self.total = config.epochs * self.per_epoch
@@ -222,6 +226,7 @@ class _Run:
                 variables, images[:examples], labels[:examples], self.batch_size, self.sparse_paths
             )
             metrics |= {name: float(value) for name, value in angles.items()}
+        metrics |= compress.report(self.state.opt_state)
         for writer in self.writers:
             writer.write(done, metrics)
         self.progress.advance(done, metrics)
@@ -247,6 +252,7 @@ class _Run:
             "kept_fraction": last["kept_fraction"],
             "memory_norm": last["memory_norm"],
             **{name: last[name] for name in last if name.startswith("gradient_angle")},
+            **{name: last[name] for name in SENT if name in last},
             "seconds_per_step": float(np.median(seconds)),
         }
 

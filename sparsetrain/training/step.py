@@ -76,19 +76,30 @@ def make(model: Any, optimizer: optax.GradientTransformation) -> Functions:
     def loss(
         variables: Any, images: jax.Array, labels: jax.Array, key: jax.Array | None = None
     ) -> jax.Array:
+        return loss_and_changes(variables, images, labels, key)[0]
+
+    def loss_and_changes(
+        variables: Any, images: jax.Array, labels: jax.Array, key: jax.Array | None
+    ) -> tuple[jax.Array, dict[str, Any]]:
+        """The loss, and the model's own collections (batch statistics) as training leaves them."""
         streams = None if key is None else {"dropout": key}
-        logits = model.apply(variables, pixels(images), train=key is not None, rngs=streams)
-        return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+        own = [name for name in variables if name not in ("params", *SPARSE_COLLECTIONS)]
+        mutable = own if own and key is not None else False
+        result = model.apply(
+            variables, pixels(images), train=key is not None, rngs=streams, mutable=mutable
+        )
+        logits, changes = result if mutable else (result, {})
+        return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean(), changes
 
     def one(
         state: TrainState, images: jax.Array, labels: jax.Array, order: jax.Array
     ) -> tuple[TrainState, jax.Array]:
         batch = order[state.step % order.shape[0]]
-        value, gradients = jax.value_and_grad(loss)(
+        (value, changes), gradients = jax.value_and_grad(loss_and_changes, has_aux=True)(
             state.variables, images[batch], labels[batch], dropout_key(state.key, state.step)
         )
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.variables)
-        variables = optax.apply_updates(state.variables, updates)
+        variables = {**optax.apply_updates(state.variables, updates), **changes}
         return TrainState(state.step + 1, variables, opt_state, state.key), value
 
     def train(

@@ -80,7 +80,7 @@ def test_runs_of_one_seed_start_from_the_same_weights():
         config = run.config()
         shrink(config)
         model, optimizer, _ = build.functions(
-            *(frozen(config)[part] for part in ("model", "backward", "optimizer")), 10
+            *(frozen(config)[part] for part in ("model", "backward", "optimizer", "compress")), 10
         )
         images = step.pixels(data.load("digits").train.images[:BATCH])
         return state.create(model, optimizer, images, config.seed).variables["params"]

@@ -1,9 +1,11 @@
+import jax
+import jax.numpy as jnp
 import ml_collections
 import optax
 import pytest
 
 from configs import digits
-from sparsetrain import backward
+from sparsetrain import backward, compress
 from sparsetrain.models import MLP
 from sparsetrain.training import build, step
 
@@ -66,6 +68,41 @@ def test_mistakes_name_the_field_and_the_choices(call, message):
         call()
 
 
+def exchanged(**changes):
+    config = digits.get_config()
+    config.compress.update({"name": "top_k", **changes})
+    return config
+
+
+def test_exchange_of_gradients_or_of_several_steps():
+    params = {"params": {"w": jnp.zeros(100)}}
+    for every, kind in ((1, compress.ExchangeState), (5, compress.LocalStepsState)):
+        config = exchanged(every=every, memory="residual")
+        tx = build.optimizer(config.optimizer, False, config.compress)
+        assert kind.__name__ in str(jax.tree_util.tree_structure(tx.init(params)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "row_sparse", "message"),
+    [
+        ({"name": "topk"}, False, "compress.name='topk' is unknown; choose one of "),
+        ({"memory": "none"}, False, "compress.memory='none' is unknown; choose one of "),
+        ({"density": 2.0}, False, "density=2.0"),
+        ({}, True, "row-sparse gradients are not compressed further"),
+    ],
+)
+def test_mistakes_in_the_exchange(changes, row_sparse, message):
+    config = exchanged(**changes)
+    with pytest.raises(build.ConfigError, match=message), build.config_errors():
+        build.optimizer(config.optimizer, row_sparse, config.compress)
+
+
+def test_adaptive_decay_is_a_switch():
+    config = digits.get_config()
+    config.backward.adaptive_decay = True
+    assert next(iter(build.rules(config.backward).values())).decay == "adaptive"
+
+
 def test_an_optimizer_setting_of_none_keeps_the_default():
     config = ml_collections.ConfigDict({"name": "sgd", "learning_rate": 0.5, "nesterov": None})
     assert isinstance(build.optimizer(config, row_sparse=False), optax.GradientTransformation)
@@ -79,7 +116,8 @@ def test_without_rules_the_model_is_the_plain_one():
 def test_runs_that_differ_in_the_seed_share_compiled_functions():
     frozen = [ml_collections.FrozenConfigDict(digits.get_config()) for _ in range(2)]
     first, second = (
-        build.functions(config.model, config.backward, config.optimizer, 10) for config in frozen
+        build.functions(config.model, config.backward, config.optimizer, config.compress, 10)
+        for config in frozen
     )
     assert first is second
     assert isinstance(first[2], step.Functions)

@@ -67,6 +67,20 @@ def assert_same_end(result, whole):
     assert without_time(result.history) == without_time(whole.history)
 
 
+def test_a_compressed_exchange_counts_its_bits_and_resumes(tmp_path):
+    changes = {"compress.name": "sparse_binary", "compress.every": 10, "compress.density": 0.05}
+    whole = train_and_evaluate(config(**changes), tmp_path / "whole", progress.Silent())
+    sent = [record["bits_sent"] for record in whole.history]
+    assert sent == sorted(set(sent)) and sent[0] > 0
+    assert whole.summary["bits_sent"] == sent[-1]
+    assert whole.summary["compression_ratio"] > 10 / 0.05
+    interrupted = tmp_path / "interrupted"
+    with pytest.raises(KeyboardInterrupt):
+        train_and_evaluate(config(**changes), interrupted, Interrupt(100))
+    again = train_and_evaluate(config(**changes), interrupted, progress.Silent())
+    assert_same_end(again, whole)
+
+
 def test_what_a_run_writes(whole):
     result, workdir = whole
     assert json.loads((workdir / "config.json").read_text())["model"]["hidden"] == [32, 32]

@@ -1,3 +1,4 @@
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -118,3 +119,33 @@ def test_the_angle_of_a_row_sparse_model_is_that_of_the_dense_form():
         angles.append([float(angle) for angle in found.values()])
     assert min(angles[0]) > 0.01
     assert angles[1] == pytest.approx(angles[0], rel=1e-4)
+
+
+class Normalised(nn.Module):
+    @nn.compact
+    def __call__(self, x, train):
+        x = nn.Dense(6, name="hidden_0")(x.reshape(x.shape[0], -1))
+        x = nn.BatchNorm(use_running_average=not train, momentum=0.5)(x)
+        return nn.Dense(3)(x)
+
+
+def test_batch_statistics_are_kept_up_to_date():
+    model = backward.linen.sparsify(Normalised(), RULES, rows=4)
+
+    class WithTrain:
+        def init(self, key, inputs):
+            return model.init(key, inputs, train=False)
+
+        apply = staticmethod(model.apply)
+
+    run = state.create(WithTrain(), OPTIMIZER, step.pixels(IMAGES[:4]), seed=3)
+    before = jax.tree.map(np.asarray, run.variables["batch_stats"])
+    first = step.pixels(jnp.asarray(IMAGES[ORDER[0]])).reshape(4, -1)
+    hidden = first @ run.variables["params"]["hidden_0"]["kernel"]
+    expected = 0.5 * before["BatchNorm_0"]["mean"] + 0.5 * hidden.mean(0)
+    functions = step.make(WithTrain(), OPTIMIZER)
+    run, _ = train(functions, run, 1)
+    np.testing.assert_allclose(
+        run.variables["batch_stats"]["BatchNorm_0"]["mean"], expected, rtol=1e-5
+    )
+    assert 0 <= float(functions.accuracy(run.variables, IMAGES, LABELS)) <= 1
