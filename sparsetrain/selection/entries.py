@@ -1,0 +1,145 @@
+"""The k largest magnitudes as a list: values and positions, in the order of the array."""
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from sparsetrain.selection import mask as masks
+from sparsetrain.selection import threshold, words
+
+CHUNK = 4096  # entries of one leaf that are fetched at a time
+
+
+def compact(mask: jax.Array, k: int) -> jax.Array:
+    """Positions of a mask's ones.
+
+    Args:
+      mask: bool of any shape, taken as one list of N < 2^31.
+      k: length of the result, at least 1; ones beyond the first k are left out.
+
+    Returns:
+      [k] int32, ascending flat positions; N where there are fewer ones. Reading with
+      `mode="fill"` and writing with `mode="drop"` skip those.
+
+    Raises:
+      ValueError: k < 1.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> compact(jnp.array([False, True, False, True]), 3).tolist()
+      [1, 3, 4]
+    """
+    if k < 1:
+        raise ValueError(f"k={k}: the result needs a length of at least 1")
+    return words.positions(words.pack(mask.reshape(-1)), k, mask.size)
+
+
+def top_k_entries(values: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
+    """The k largest magnitudes of an array, taken as one list: entries and positions.
+
+    Args:
+      values: floating, any shape.
+      k: static, 1 <= k <= N.
+
+    Returns:
+      entries: [k], the entries themselves, with sign, in the dtype of `values`.
+      indices: [k] int32, their flat positions, ascending. Ties go to the lower position.
+
+    Raises:
+      TypeError: the values are not floating.
+      ValueError: k out of range, no entry at all, or float64 without x64.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> entries, indices = top_k_entries(jnp.array([1.0, -3.0, 2.0]), 2)
+      >>> entries.tolist(), indices.tolist()
+      ([-3.0, 2.0], [1, 2])
+    """
+    threshold.check_k(k, [values])
+    flat = values.reshape(-1)
+    fixed = lax.stop_gradient(flat)
+    pattern, last = masks.cut([fixed], threshold.find_in_array(fixed, k), k)
+    packed = words.pack(masks.kept(fixed, pattern, last[0]))
+    indices = words.positions(packed, k, flat.shape[0])
+    return flat.at[indices].get(mode="promise_in_bounds"), indices
+
+
+def top_k_entries_of(
+    leaves: Sequence[jax.Array], k: int
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """The k largest magnitudes of several arrays together, as one list of fixed length.
+
+    How many a leaf has among them changes with the data; the shapes do not.
+
+    Args:
+      leaves: floating arrays of any shape; float64 may not be mixed with others.
+      k: static, counted over all leaves, 1 <= k <= N.
+
+    Returns:
+      entries: [k], leaf after leaf, in the widest dtype of the leaves.
+      indices: [k] int32, flat positions in their leaf, ascending within a leaf.
+      counts: [L] int32, how many of them each leaf has. Ties go to the earlier leaf, then to the
+        lower position.
+
+    Raises:
+      TypeError: a leaf is not floating.
+      ValueError: k out of range, no entry at all, or float64 that does not fit.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> entries, indices, counts = top_k_entries_of([jnp.array([1.0, -3.0]), jnp.array([2.0])], 2)
+      >>> entries.tolist(), indices.tolist(), counts.tolist()
+      ([-3.0, 2.0], [1, 0], [1, 1])
+    """
+    threshold.check_k(k, leaves)
+    flat = [lax.stop_gradient(leaf).reshape(-1) for leaf in leaves]
+    pattern, last = masks.cut(flat, threshold.find(flat, k), k)
+    packed = [words.pack(masks.kept(leaf, pattern, last[i])) for i, leaf in enumerate(flat)]
+    counts = jnp.stack([jnp.sum(words.ones(leaf), dtype=jnp.int32) for leaf in packed])
+    # Words are 1/32 of the entries: these may be joined. Every leaf starts at a word of its own.
+    joined = jnp.concatenate(packed)
+    found = words.positions(joined, k, joined.shape[0] * words.WORD)
+    starts = jnp.cumsum(counts, dtype=jnp.int32) - counts
+    first, offsets = 0, []
+    for leaf in packed:
+        offsets.append(first)
+        first += leaf.shape[0] * words.WORD
+    begun = jnp.zeros((k,), jnp.int32).at[starts].add(1, mode="drop", indices_are_sorted=True)
+    owner = words.running_sum(begun) - 1
+    indices = found - jnp.array(offsets, jnp.int32)[owner]
+    return _fetch([leaf.reshape(-1) for leaf in leaves], indices, starts, counts), indices, counts
+
+
+def _fetch(
+    leaves: Sequence[jax.Array], indices: jax.Array, starts: jax.Array, counts: jax.Array
+) -> jax.Array:
+    """Reads every slot from the leaf that owns it: chunks of slots, as many as a leaf has.
+
+    A leaf's last chunk writes beyond its slots; the next leaf overwrites that.
+    """
+    k = indices.shape[0]
+    dtype = jnp.result_type(*[leaf.dtype for leaf in leaves])
+    padded = jnp.pad(indices, (0, CHUNK))
+    entries = jnp.zeros((k + CHUNK,), dtype)
+    for i, leaf in enumerate(leaves):
+        if leaf.shape[0]:
+            entries = _fetch_leaf(entries, leaf, padded, starts[i], counts[i])
+    return entries[:k]
+
+
+def _fetch_leaf(
+    entries: jax.Array, leaf: jax.Array, indices: jax.Array, start: jax.Array, count: jax.Array
+) -> jax.Array:
+    width = min(CHUNK, leaf.shape[0])
+
+    def fetch(chunk: jax.Array, entries: jax.Array) -> jax.Array:
+        at = start + chunk * width
+        places = lax.dynamic_slice(indices, (at,), (width,))
+        read = leaf.at[places].get(mode="clip").astype(entries.dtype)
+        return lax.dynamic_update_slice(entries, read, (at,))
+
+    if leaf.shape[0] <= CHUNK:
+        return fetch(jnp.zeros((), jnp.int32), entries)
+    return lax.fori_loop(0, (count + width - 1) // width, fetch, entries)

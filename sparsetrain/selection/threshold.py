@@ -1,0 +1,203 @@
+"""The exact k-th largest magnitude of large arrays, found by counting: no sort, no copy.
+
+Three steps. A sample gives a narrow first bracket. Passes over the data, five thresholds each,
+narrow it until it is exact or holds few entries. Of one array those few are then taken out, and the
+search ends among them; of several arrays, or shards of arrays, it ends by more passes.
+"""
+
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from sparsetrain.selection import bracket as brackets
+from sparsetrain.selection import counting, words
+from sparsetrain.selection.bracket import Bracket
+from sparsetrain.selection.pattern import magnitude_of, magnitude_patterns, pattern_dtype
+
+AxisName = str | tuple[str, ...] | None
+
+SAMPLE = 1 << 18  # entries, about: so many are searched in a fraction of a pass
+WIDTH = 3.0  # half-width of the first bracket, in standard deviations of a sample's count
+FEW, FEW_OF = 1024, 256  # max(FEW, N / FEW_OF) entries in a bracket are few enough to take out
+
+
+def kth_magnitude(values: jax.Array, k: int | jax.Array) -> jax.Array:
+    """The k-th largest magnitude, exactly.
+
+        sort(|v|, falling)[k - 1]
+
+    Args:
+      values: float16, bfloat16, float32 or float64 of any shape, taken as one list.
+      k: 1 <= k <= N; may be traced, then it is clipped to that range.
+
+    Returns:
+      Scalar, float32 or float64. NaN counts as largest; denormals are told apart.
+
+    Raises:
+      TypeError: the values are not floating.
+      ValueError: a static k out of range, no entry at all, or float64 without x64.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> float(kth_magnitude(jnp.array([1.0, -3.0, 2.0]), 2))
+      2.0
+    """
+    check_k(k, [values])
+    return magnitude_of(find_in_array(lax.stop_gradient(values).reshape(-1), k).lower)
+
+
+def kth_magnitude_of(
+    leaves: Sequence[jax.Array], k: int | jax.Array, axis_name: AxisName = None
+) -> jax.Array:
+    """The k-th largest magnitude of several arrays together: a threshold that they share.
+
+    Counts are added over the leaves, and over shards where an axis is named; entries are not moved.
+
+    Args:
+      leaves: floating arrays of any shape; float64 may not be mixed with others.
+      k: counted over all leaves and shards, 1 <= k <= N; may be traced, then it is clipped.
+      axis_name: mesh axes over which every leaf is split, inside `shard_map`.
+
+    Returns:
+      Scalar, float32 or float64; the same on every shard.
+
+    Raises:
+      TypeError: a leaf is not floating.
+      ValueError: a static k out of range, no entry at all, or float64 that does not fit.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> float(kth_magnitude_of([jnp.array([1.0, -3.0]), jnp.array([[2.0]])], 3))
+      1.0
+    """
+    check_k(k, leaves, axis_name)
+    leaves = [lax.stop_gradient(leaf) for leaf in leaves]
+    bracket = find(leaves, k, axis_name)
+    # The bracket may be exact in its count only; the k-th largest is the least entry within.
+    least = jnp.asarray(brackets.widest(1, pattern_dtype(*leaves)).upper - 1)
+    for leaf in leaves:
+        patterns = magnitude_patterns(leaf)
+        kept = jnp.where(patterns >= bracket.lower, patterns, least)
+        least = jnp.minimum(least, jnp.min(kept, initial=least.dtype.type(jnp.iinfo(least).max)))
+    return magnitude_of(least if axis_name is None else lax.pmin(least, axis_name))
+
+
+def find_in_array(values: jax.Array, k: int | jax.Array) -> Bracket:
+    """Where the k-th largest magnitude of one array lies.
+
+    Args:
+      values: [N] floating.
+      k: clipped to 1..N.
+
+    Returns:
+      An exact bracket; `lower` is the pattern of the k-th largest.
+    """
+    size = values.shape[0]
+    few = min(size, max(FEW, size // FEW_OF))
+    k = jnp.clip(jnp.asarray(k, jnp.int32), 1, size)
+    return _finish(values, k, find([values], k, None, few), few)
+
+
+def find(
+    leaves: Sequence[jax.Array],
+    k: int | jax.Array,
+    axis_name: AxisName = None,
+    enough_inside: int = 0,
+) -> Bracket:
+    """Where the k-th largest magnitude of several arrays lies, by counting alone.
+
+    Args:
+      leaves: floating arrays of any shape.
+      k: clipped to 1..N.
+      axis_name: mesh axes over which counts are added.
+      enough_inside: a bracket that holds no more entries need not be exact.
+
+    Returns:
+      A bracket of patterns; if exact, `lower` selects k entries, or all that are tied.
+    """
+    dtype = pattern_dtype(*leaves)
+    merged = counting.merge_small(leaves)
+    total = counting.total_size(leaves, axis_name)
+    k = jnp.clip(jnp.asarray(k, jnp.int32), 1, total)
+    count = _counter(merged, axis_name)
+    start = brackets.widest(total, dtype)
+    every = total // SAMPLE
+    if every > 1:
+        probes = _probes_from_sample(counting.sample(merged, every), k, total, axis_name)
+        start = brackets.narrow(start, k, probes, count(probes))
+    return brackets.search(count, k, start, enough_inside)
+
+
+def check_k(k: int | jax.Array, leaves: Sequence[jax.Array], axis_name: AxisName = None) -> None:
+    """Refuses a static k that does not fit the entries; a traced one is clipped where it is used.
+
+    Raises:
+      ValueError: names k and its range.
+    """
+    total = counting.total_size(leaves, axis_name)
+    if not isinstance(k, jax.Array) and not 1 <= k <= total:
+        raise ValueError(f"k={k}: must lie in 1..{total}, the number of entries")
+
+
+def _counter(
+    leaves: Sequence[jax.Array], axis_name: AxisName
+) -> Callable[[jax.Array], jax.Array]:
+    """thresholds [5] -> counts [5] over all leaves and shards."""
+
+    def count(probes: jax.Array) -> jax.Array:
+        # Without the barrier XLA computes all patterns once, ahead of the loop, into fresh memory,
+        # and passes over that: three times as slow.
+        held, probes = lax.optimization_barrier((list(leaves), probes))
+        counts = counting.count_at_least(held, probes)
+        return counts if axis_name is None else lax.psum(counts, axis_name)
+
+    return count
+
+
+def _probes_from_sample(
+    drawn: jax.Array, k: jax.Array, total: int, axis_name: AxisName
+) -> jax.Array:
+    """First thresholds [5]: the sample's estimate, one above it, a bracket around both, and 1.
+
+    Estimates are entries of the data. With heavy ties, as of rounded values, the estimate is often
+    the very value and the pattern above it proves that; 1 is the least pattern that is not zero.
+    """
+    size = counting.total_size([drawn], axis_name)
+    count = _counter([drawn], axis_name)
+    rank = k.astype(jnp.float32) * (size / total)
+    error = WIDTH * jnp.sqrt(jnp.maximum(rank * (1.0 - rank / size), 0.0)) + 2.0
+
+    def estimate(rank: jax.Array) -> jax.Array:
+        rank = jnp.clip(rank.astype(jnp.int32), 1, size)
+        return brackets.search(count, rank, brackets.widest(size, drawn.dtype)).lower
+
+    likely, one = estimate(rank), jnp.ones((), drawn.dtype)
+    return jnp.stack([estimate(rank + error), likely, likely + 1, estimate(rank - error) + 1, one])
+
+
+def _finish(values: jax.Array, k: jax.Array, bracket: Bracket, capacity: int) -> Bracket:
+    """Ends the search of one array among the entries inside the bracket, `capacity` at the most."""
+    size = values.shape[0]
+
+    def among_few() -> Bracket:
+        patterns = magnitude_patterns(lax.optimization_barrier(values))
+        packed = words.pack((patterns >= bracket.lower) & (patterns < bracket.upper))
+        index = words.positions(packed, capacity, size)
+        few = magnitude_patterns(values.at[index].get(mode="fill", fill_value=0))
+        few = jnp.where(index < size, few, -1)
+        rank = k - bracket.at_upper
+        start = bracket._replace(at_lower=bracket.inside(), at_upper=jnp.zeros((), jnp.int32))
+        found = brackets.search(_counter([few], None), rank, start)
+        # The k-th largest itself: the least entry that is selected.
+        least = jnp.min(jnp.where(few >= found.lower, few, bracket.upper))
+        return Bracket(
+            least,
+            found.upper,
+            found.at_lower + bracket.at_upper,
+            found.at_upper + bracket.at_upper,
+        )
+
+    is_value = bracket.upper - bracket.lower == 1
+    return lax.cond(is_value, lambda: bracket, among_few)
