@@ -27,8 +27,11 @@ def check_density(density: float, name: str = "density") -> float:
       Traceback (most recent call last):
       ValueError: density=4: must lie in (0, 1]; it is the fraction kept, so 4% is 0.04
     """
-    if isinstance(density, jax.core.Tracer):
-        raise ValueError(f"{name} is traced; it fixes array shapes, so give a Python number")
+    # Arrays too: optax.inject_hyperparams hands over concrete ones first and traced ones later.
+    if isinstance(density, jax.Array):
+        raise ValueError(
+            f"{name} is traced or a JAX array; it fixes array shapes, so give a Python number"
+        )
     value = float(density)
     if not (math.isfinite(value) and 0.0 < value <= 1.0):
         raise ValueError(

@@ -4,12 +4,17 @@ import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import jax
 import pytest
 
 # A broadcast over unequal ranks is an error, in our code and in what it calls. Silent dtype
 # promotion is not: optax computes `decay**count` with an int32 count, which strict mode refuses.
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# The first example of a property compiles, which no deadline allows for.
+hypothesis.settings.register_profile("jax", deadline=None)
+hypothesis.settings.load_profile("jax")
 
 # Read once, before a test may change it.
 DATA = os.environ.get("SPARSETRAIN_DATA")

@@ -59,7 +59,8 @@ def local_steps(
     Returns:
       A transformation that needs `params` in `update`. The anchor is bit-identical on all workers.
       The parameters reach it by `params + (anchor - params)`, which floating point may leave one
-      unit in the last place away; `sync(params, state)` returns the anchor itself.
+      unit in the last place (of the larger of the two) away; `sync(params, state)` returns the
+      anchor itself.
 
     Raises:
       ValueError: every below 1, or `update` without parameters.

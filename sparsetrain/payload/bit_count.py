@@ -45,7 +45,7 @@ class BitCount(NamedTuple):
           >>> int(BitCount.product(2**31, 64)) == 2**37
           True
         """
-        count, each = jnp.asarray(count).astype(jnp.uint32), jnp.asarray(each).astype(jnp.uint32)
+        count, each = jnp.asarray(count, jnp.uint32), jnp.asarray(each, jnp.uint32)
         upper = (count >> _HALF) * each
         lower = cls.of((count & 0xFFFF) * each)
         return cls(upper >> _HALF, upper << _HALF).plus(lower)

@@ -59,7 +59,7 @@ def parameter_of_count(count: jax.Array, entries: int) -> jax.Array:
       6
     """
     p = count.astype(jnp.float32) / max(1, entries)
-    inner = jnp.clip(p, 1e-9, 1.0 - 1e-7)
+    inner = jnp.clip(p, 1e-10, 1.0 - 1e-7)
     ratio = math.log(GOLDEN_RATIO - 1.0) / jnp.log1p(-inner)
     b = 1 + jnp.floor(jnp.log2(ratio)).astype(jnp.int32)
     trivial = (count <= 0) | (count >= entries)
