@@ -16,12 +16,12 @@ class Entries(NamedTuple):
     Attributes:
       values: [K] float, zero in unused slots.
       indices: [K] int32, rising; unused slots hold distinct numbers >= n.
-      count: int32 scalar, used slots; they come first.
+      used: int32 scalar, slots in use; they come first.
     """
 
     values: jax.Array
     indices: jax.Array
-    count: jax.Array
+    used: jax.Array
 
 
 def largest(u: jax.Array, slots: int, count: int | jax.Array) -> Entries:

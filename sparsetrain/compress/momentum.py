@@ -72,8 +72,9 @@ def momentum_correction(
 ) -> MomentumCorrection:
     """Error feedback on the velocity and not on the gradient, so that delayed entries carry their momentum.
 
-        u <- momentum * u + g,    v <- v + u,    send from v             nesterov: u <- momentum * (u + g), v <- v + u + g
-        v <- v - accepted,        u <- 0 where something was sent        (masking)
+        u <- momentum * u + g,      v <- v + u,    send from v
+        v <- v - accepted,          u <- 0 where something was sent (masking)
+        nesterov: u <- momentum * (u + g),  v <- v + u + g
 
     The optimizer behind the exchange must not add momentum again: use `optax.sgd(lr)`.
 
@@ -137,7 +138,7 @@ def mask_momentum(
     """
     if which not in ("first", "all") and not callable(which):
         raise ValueError(f"which={which!r}: choose 'first', 'all' or a function of the path")
-    structure = jax.tree.structure(params)
+    structure: Any = jax.tree.structure(params)
     shapes = [leaf.shape for leaf in jax.tree.leaves(params)]
 
     def is_moment(node: Any) -> bool:

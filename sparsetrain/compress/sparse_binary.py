@@ -36,7 +36,7 @@ class SparseBinaryCompressor(LeafCompressor):
         choose = _clamped if self.variant == "clamped" else _literal
         kept, mean = choose(flat, slots, count)
         b = code_parameter(self.density, slots, flat.size)
-        return SparseBinary(kept.indices, kept.count, u.shape, b, mean=mean), state
+        return SparseBinary(kept.indices, kept.used, u.shape, b, mean=mean), state
 
 
 def _clamped(
@@ -45,12 +45,12 @@ def _clamped(
     """The side with the larger sum, without entries of the wrong sign."""
     sides = [jnp.maximum(flat, 0), jnp.maximum(-flat, 0)]
     plus, minus = (entries.largest(side, slots, count) for side in sides)
-    sums = [jnp.sum(side.values) for side in (plus, minus)]
-    is_plus = sums[0] >= sums[1]
+    sum_plus, sum_minus = jnp.sum(plus.values), jnp.sum(minus.values)
+    is_plus = sum_plus >= sum_minus
     chosen = jax.tree.map(lambda a, b: jnp.where(is_plus, a, b), plus, minus)
     # Zeros were only selected for want of entries of this sign.
     kept = entries.rising(flat, chosen.indices, chosen.values > 0)
-    magnitude = jnp.where(is_plus, *sums) / jnp.maximum(kept.count, 1)
+    magnitude = jnp.where(is_plus, sum_plus, sum_minus) / jnp.maximum(kept.used, 1)
     return kept, jnp.where(is_plus, magnitude, -magnitude)
 
 

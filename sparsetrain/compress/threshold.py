@@ -19,7 +19,7 @@ def above(u: jax.Array, threshold: jax.Array | float, slots: int) -> Payload:
     kept = entries.largest(flat, slots, slots)
     is_kept = (jnp.abs(kept.values) >= threshold) & (kept.values != 0)
     kept = entries.rising(flat, kept.indices, is_kept)
-    return Sparse(kept.indices, kept.count, u.shape, None, values=kept.values)
+    return Sparse(kept.indices, kept.used, u.shape, None, values=kept.values)
 
 
 @dataclasses.dataclass(frozen=True)

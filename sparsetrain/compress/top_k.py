@@ -44,7 +44,7 @@ class TopK(LeafCompressor):
         slots = capacity(self.density, flat.size)
         kept = entries.largest(flat, slots, count_at(self.density, flat.size, step))
         b = code_parameter(self.density, slots, flat.size)
-        return Sparse(kept.indices, kept.count, u.shape, b, values=kept.values), state
+        return Sparse(kept.indices, kept.used, u.shape, b, values=kept.values), state
 
     def _blockwise(self, flat: jax.Array, shape: tuple[int, ...]) -> Payload:
         block = self.block or flat.size
@@ -61,7 +61,7 @@ class TopK(LeafCompressor):
         indices = jnp.concatenate(chosen)
         kept = entries.rising(flat, indices, jnp.ones(indices.shape, bool))
         b = golomb_parameter(indices.size / flat.size)
-        return Sparse(kept.indices, kept.count, shape, b, values=kept.values)
+        return Sparse(kept.indices, kept.used, shape, b, values=kept.values)
 
 
 def top_k(density: Density, *, block: int | None = None) -> TopK:
@@ -155,7 +155,8 @@ def largest_of_slots(
       Values, indices and counts for k used slots.
 
     Example:
-      >>> largest_of_slots(jnp.array([1.0, 3.0, 2.0]), jnp.array([4, 5, 0]), jnp.array([2, 1]), jnp.int32(2))[2].tolist()
+      >>> values, indices, counts = jnp.array([1.0, 3.0, 2.0]), jnp.array([4, 5, 0]), jnp.array([2, 1])
+      >>> largest_of_slots(values, indices, counts, jnp.int32(2))[2].tolist()
       [1, 1]
     """
     by_size = selection.top_k_columns(values[None], values.shape[0])[0]
