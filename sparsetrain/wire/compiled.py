@@ -116,7 +116,7 @@ def _decode(buffer, modulus, width, spare, entries, leading, out):  # type: igno
                 window |= np.uint64(buffer[at]) << np.uint64(56 - held)
                 held += 8
                 at += 1
-            ones = np.int64(leading[window >> np.uint64(56)])  # behind `held` there are zeros
+            ones = int(leading[window >> np.uint64(56)])  # behind `held` there are zeros
             position += ones * modulus
             if position >= entries:
                 return -2

@@ -30,7 +30,7 @@ def encode_floats(values: Any, dtype: Any = None) -> bytes:
     if given.dtype.kind in "iubcOSUMm":
         raise ValueError(f"values: {given.dtype}; only floats are sent, so convert them first")
     with np.errstate(over="ignore"):  # a double beyond the floats becomes infinite
-        cast = given.astype(given.dtype if dtype is None else dtype, copy=False)
+        cast = given.astype(np.dtype(dtype or given.dtype).newbyteorder("="), copy=False)
     return _little_endian(np.ascontiguousarray(cast)).tobytes()
 
 
