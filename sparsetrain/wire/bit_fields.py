@@ -10,41 +10,56 @@ WIDEST_PLACED = 33
 # Eight bytes that begin with the byte in which a field starts hold at least 57 bits of it.
 WIDEST_READ = 57
 # Fields handled at a time, so that what is computed on the way stays in cache.
-_BATCH = 1 << 14
+BATCH = 1 << 14
 
 
-def place(values: np.ndarray, widths: np.ndarray | int, ends: np.ndarray) -> np.ndarray:
+class Stream:
+    """A stream of zeros in which fields are placed, batch by batch, from the front."""
+
+    def __init__(self) -> None:
+        self._closed: list[np.ndarray] = []
+        self._first = 0  # number of the word that is still open
+        self._open = 0.0
+
+    def add(self, values: np.ndarray, ends: np.ndarray) -> None:
+        """As `place`, for one field or more; the ends continue those of the batch before."""
+        word = (ends - 1) >> 5
+        shifted = values.astype(np.uint64) << (-ends & 31).astype(np.uint64)
+        local = word - (self._first - 1)
+        # Fields do not overlap, so a sum is a bitwise or, and below 2^32 it is exact in a float64.
+        words = np.bincount(local, shifted & np.uint64(0xFFFFFFFF))
+        high = np.bincount(local, shifted >> np.uint64(WORD))
+        words[: high.size - 1] += high[1:]
+        words[1] += self._open
+        self._closed.append(words[1:-1].astype(np.uint32))
+        self._first, self._open = int(word[-1]), float(words[-1])
+
+    def to_bytes(self, bits: int) -> np.ndarray:
+        """The stream up to its last end, uint8."""
+        words = np.concatenate([*self._closed, np.array([self._open], np.uint32)])
+        return words.astype(">u4").view(np.uint8)[: -(-bits // 8)]
+
+
+def place(values: np.ndarray, ends: np.ndarray) -> np.ndarray:
     """A stream of zeros with a field in front of every given end.
 
     Args:
-      values: [K] non-negative integers, each below 2^width.
-      widths: bits of each field, [K] or one for all, 0..33.
-      ends: [K] int64, where the bit behind each field lies; rising by at least the next width.
+      values: [K] non-negative integers below 2^33.
+      ends: [K] int64, where the bit behind each field lies. They rise, by at least the bits that
+        the next value needs.
 
     Returns:
       uint8 [ceil(last end / 8)].
 
     Example:
-      >>> np.unpackbits(place(np.array([1, 3]), 2, np.array([3, 6]))).tolist()      # 0 01 0 11
+      >>> np.unpackbits(place(np.array([1, 3]), np.array([3, 6]))).tolist()      # 0 01 0 11
       [0, 0, 1, 0, 1, 1, 0, 0]
     """
-    if not len(ends):
-        return np.zeros(0, np.uint8)
-    bits = int(ends[-1])
-    words = np.zeros(-(-bits // WORD) + 1, np.float64)  # the first takes what lies in front
-    for start in range(0, len(ends), _BATCH):
-        batch = slice(start, start + _BATCH)
-        end = ends[batch]
-        word = (end - 1) >> 5
-        shifted = values[batch].astype(np.uint64) << (-end & 31).astype(np.uint64)
-        first = int(word[0])
-        local = word - first
-        # Fields do not overlap, so a sum is a bitwise or, and below 2^32 it is exact in a float64.
-        low = np.bincount(local, shifted & np.uint64(0xFFFFFFFF))
-        high = np.bincount(local, shifted >> np.uint64(WORD))
-        words[first + 1 : first + 1 + low.size] += low
-        words[first : first + high.size] += high
-    return words[1:].astype(">u4").view(np.uint8)[: -(-bits // 8)]
+    stream = Stream()
+    for start in range(0, len(ends), BATCH):
+        batch = slice(start, start + BATCH)
+        stream.add(values[batch], ends[batch])
+    return stream.to_bytes(int(ends[-1]) if len(ends) else 0)
 
 
 def windows(buffer: np.ndarray, width: int) -> np.ndarray:
@@ -106,7 +121,7 @@ def pack(values: np.ndarray, width: int) -> np.ndarray:
     """
     if width == 0:
         return np.zeros(0, np.uint8)
-    return place(values, width, width * np.arange(1, len(values) + 1, dtype=np.int64))
+    return place(values, width * np.arange(1, len(values) + 1, dtype=np.int64))
 
 
 def unpack(buffer: np.ndarray, count: int, width: int) -> np.ndarray:

@@ -7,8 +7,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 ENGINES = ("auto", "numpy", "numba")
-# What the decoder answers instead of a number of bits.
+# What is answered instead of a number of bits.
 ENDED_EARLY = -1
+NOT_RISING = -1
 BEYOND = -2
 
 
@@ -38,7 +39,7 @@ class Kernels(NamedTuple):
     """Compiled functions.
 
     Attributes:
-      encode: (positions int64, modulus, width, spare, out uint8) -> None; `out` has the exact length.
+      encode: (positions int64, modulus, width, spare, out uint8) -> bits written, or `NOT_RISING`.
       decode: (buffer, modulus, width, spare, entries, leading, out int64) -> bits read, or
         `ENDED_EARLY`, or `BEYOND`. `leading` is `leading_ones()`.
     """
@@ -69,7 +70,7 @@ def kernels() -> Kernels:
     code, stream = (number, number, number), numba.uint8[::1]
     message = numba.types.Array(numba.uint8, 1, "C", readonly=True)
     return Kernels(
-        compiled(_encode, numba.void(numbers, *code, stream)),
+        compiled(_encode, number(numbers, *code, stream)),
         compiled(_decode, number(message, *code, number, stream, numbers)),
     )
 
@@ -77,10 +78,13 @@ def kernels() -> Kernels:
 def _encode(positions, modulus, width, spare, out):  # type: ignore[no-untyped-def]
     # The lowest `held` bits of `window` are yet to be written; fewer than 8 after each code.
     window, held, at, previous = np.uint64(0), 0, 0, -1
+    last = positions[-1]
     for position in positions:
         gap = position - previous - 1
+        if gap < 0 or position > last:
+            return -1
         previous = position
-        quotient = gap // modulus
+        quotient = gap // modulus if spare else gap >> width  # a division takes its time
         rest = gap - quotient * modulus
         length = width + 1  # the zero that ends the run is the head of the remainder
         if rest < spare:
@@ -104,6 +108,7 @@ def _encode(positions, modulus, width, spare, out):  # type: ignore[no-untyped-d
             at += 1
     if held > 0:
         out[at] = (window << np.uint64(8 - held)) & np.uint64(0xFF)
+    return 8 * at + held
 
 
 def _decode(buffer, modulus, width, spare, entries, leading, out):  # type: ignore[no-untyped-def]

@@ -40,7 +40,7 @@ def encode_levels(levels: np.ndarray) -> tuple[bytes, int]:
     bits = int(ends[-1]) if ends.size else 0
     has_sign = run > 0
     fields = ((np.abs(signed) + 1) << has_sign) | (signed < 0)
-    return place(fields, run + 1 + has_sign, ends).tobytes(), bits
+    return place(fields, ends).tobytes(), bits
 
 
 def code_bits(levels: np.ndarray) -> int:

@@ -6,14 +6,16 @@ from sparsetrain.wire import compiled
 from sparsetrain.wire.bit_fields import Bytes
 from sparsetrain.wire.error import WireError
 
+_NOT_RISING = "positions: must be at least 0 and strictly rising; sort them first"
 _CUT = "the stream of positions ends too early: the message was cut or forged"
 
 
-def gaps_of(positions: np.ndarray) -> np.ndarray:
+def gaps_of(positions: np.ndarray, before: int = -1) -> np.ndarray:
     """Entries left out in front of each position.
 
     Args:
       positions: [K] integers.
+      before: the position in front of the first.
 
     Returns:
       int64 [K].
@@ -32,12 +34,12 @@ def gaps_of(positions: np.ndarray) -> np.ndarray:
         )
     gaps = np.empty(given.size, np.int64)
     if given.size:
-        gaps[0] = given[0]
+        gaps[0] = int(given[0]) - before - 1
         # The cast is part of the subtraction: unsigned numbers must not wrap around.
         np.subtract(given[1:], given[:-1], out=gaps[1:], dtype=np.int64, casting="unsafe")
         gaps[1:] -= 1
         if gaps.min() < 0:
-            raise ValueError("positions: must be at least 0 and strictly rising; sort them first")
+            raise ValueError(_NOT_RISING)
     return gaps
 
 
@@ -68,13 +70,25 @@ def checked_stream(buffer: Bytes, count: int, entries: int, longest: int) -> np.
 
 
 def compiled_stream(
-    positions: np.ndarray, modulus: int, width: int, spare: int, bits: int
-) -> bytes:
-    """Encoding by numba; the arguments have been checked, `bits` is the exact length."""
-    out = np.zeros(-(-bits // 8), np.uint8)
-    rising = np.ascontiguousarray(positions, np.int64)
-    compiled.kernels().encode(rising, modulus, width, spare, out)
-    return out.tobytes()
+    positions: np.ndarray, modulus: int, width: int, spare: int
+) -> tuple[bytes, int]:
+    """Encoding by numba: the stream and its bits.
+
+    Raises:
+      ValueError: as `gaps_of`.
+    """
+    given = np.asarray(positions)
+    if given.size == 0 or given.dtype.kind not in "iu" or given.ndim != 1:
+        gaps_of(given)
+        return b"", 0
+    rising = np.ascontiguousarray(given, np.int64)
+    # What does not rise may need more room, so its encoder stops at the first fall.
+    most = given.size * (1 + width) + max(0, int(rising[-1])) // modulus
+    out = np.empty(-(-most // 8) + 8, np.uint8)
+    bits = compiled.kernels().encode(rising, modulus, width, spare, out)
+    if bits == compiled.NOT_RISING:
+        raise ValueError(_NOT_RISING)
+    return out[: -(-bits // 8)].tobytes(), bits
 
 
 def compiled_positions(

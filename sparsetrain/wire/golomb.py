@@ -5,7 +5,7 @@ import numpy as np
 from sparsetrain.numerics import check_density
 from sparsetrain.payload import golomb_parameter
 from sparsetrain.wire import compiled, gaps
-from sparsetrain.wire.bit_fields import Bytes, place, read, windows
+from sparsetrain.wire.bit_fields import BATCH, Bytes, Stream, read, windows
 from sparsetrain.wire.run_code import find_runs
 
 __all__ = [
@@ -75,17 +75,21 @@ def encode_positions(positions: np.ndarray, b: int, *, engine: str = "auto") -> 
       '00001010011001'
     """
     b = _checked(b)
-    fields = gaps.gaps_of(positions)
     if compiled.wanted(engine):
-        bits = _length(fields, b)
-        return gaps.compiled_stream(positions, 1 << b, b, 0, bits), bits
-    ends = np.cumsum((fields >> b) + (1 + b))
-    bits = int(ends[-1]) if ends.size else 0
-    # Upside down, a run is made of zeros, which need not be written.
-    np.invert(fields, out=fields)
-    fields &= (1 << b) - 1
-    fields |= 1 << b
-    return gaps.upside_down(place(fields, 1 + b, ends), bits).tobytes(), bits
+        return gaps.compiled_stream(positions, 1 << b, b, 0)
+    given, stream, bits = np.asarray(positions), Stream(), 0
+    for start in range(0, len(given), BATCH):
+        before = int(given[start - 1]) if start else -1
+        fields = gaps.gaps_of(given[start : start + BATCH], before)
+        ends = np.cumsum((fields >> b) + (1 + b))
+        ends += bits
+        bits = int(ends[-1])
+        # Upside down, a run is made of zeros, which need not be written.
+        np.invert(fields, out=fields)
+        fields &= (1 << b) - 1
+        fields |= 1 << b
+        stream.add(fields, ends)
+    return gaps.upside_down(stream.to_bytes(bits), bits).tobytes(), bits
 
 
 def decode_positions(

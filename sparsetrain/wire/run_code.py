@@ -25,6 +25,7 @@ _FEW = 4096  # codes up to which one walk in plain Python is faster
 _LEAST_A_LANE, _MOST_A_LANE = 32, 128
 _WARM = 32  # codes walked in front of a lane to find its first
 _ROUNDS = 4
+_BATCH = 1 << 14  # codes handled at a time, so that what is computed on the way stays in cache
 _DIGITS = bytes.maketrans(b"\0\1", b"01")
 _MANTISSA = 24  # bits of which a float32 knows the highest one exactly
 
@@ -113,11 +114,11 @@ class _Lanes:
         window = self.narrow[begins >> 3] << (begins & 7).astype(np.uint32)
         # The exponent of a float is the place of the highest one.
         head = (window >> np.uint32(32 - _MANTISSA)).astype(np.float32)
-        run = (127 + _MANTISSA - 1) - (head.view(np.int32) >> 23)
-        ends = begins + run
-        far = np.flatnonzero(run > _MANTISSA)
-        if far.size:
-            ends[far] = self._far(begins[far])
+        runs = (127 + _MANTISSA - 1) - (head.view(np.int32) >> 23)
+        ends = begins + runs
+        is_far = runs > _MANTISSA
+        if is_far.any():
+            ends[is_far] = self._far(begins[is_far])
         return ends
 
     def _far(self, begins: np.ndarray) -> np.ndarray:
@@ -127,26 +128,21 @@ class _Lanes:
         head = (self.narrow[at] >> np.uint32(24)).astype(np.float32)
         return np.minimum(8 * at + 127 + 7 - (head.view(np.int32) >> 23), self.bits)
 
-    def walk_to(
-        self, begins: np.ndarray, limits: np.ndarray
-    ) -> tuple[list[tuple[np.ndarray, np.ndarray]], np.ndarray]:
+    def walk_to(self, begins: np.ndarray, limits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Every lane up to the first code that begins at or behind its limit.
 
         Returns:
-          Begins and ends of the runs of each lane, and where each lane stopped.
+          [steps, lanes] begins of codes, of which those in front of the limit count, and [lanes]
+          where each lane stopped.
         """
-        begin_rows: list[np.ndarray] = []
-        end_rows: list[np.ndarray] = []
-        steps = np.zeros(begins.shape, np.int64)
+        rows: list[np.ndarray] = []
         # No lane needs more codes than there are: a forged stream cannot keep us longer.
-        while len(end_rows) < self.count and (live := begins < limits).any():
+        while len(rows) < self.count and (live := begins < limits).any():
             ends = self.ends_from(begins)
-            nexts = ends + 1 + self.tails(ends - begins, ends, self.field)
-            begin_rows.append(begins)
-            end_rows.append(ends)
-            begins = np.where(live, np.minimum(nexts, self.bits), begins)
-            steps += live
-        return _columns(begin_rows, end_rows, steps), begins
+            nexts = np.minimum(ends + (1 + self.tails(ends - begins, ends, self.field)), self.bits)
+            rows.append(begins)
+            begins = np.where(live, nexts, begins)
+        return np.array(rows, np.int64).reshape(len(rows), begins.size), begins
 
     def walk(self) -> tuple[np.ndarray, np.ndarray]:
         """All lanes, and those again whose first code was guessed wrong."""
@@ -154,46 +150,48 @@ class _Lanes:
         mean = -(-self.bits // self.count)
         edges = np.arange(0, self.bits, codes * mean, dtype=np.int64)
         limits = np.append(edges[1:], self.bits)
-        _, begins = self.walk_to(np.maximum(0, edges - _WARM * mean), edges)
-        pieces, exits = self.walk_to(begins, limits)
+        _, starts = self.walk_to(np.maximum(0, edges - _WARM * mean), edges)
+        rows, stops = self.walk_to(starts, limits)
+        redone: dict[int, np.ndarray] = {}
         for _ in range(_ROUNDS):
-            wrong = 1 + np.flatnonzero(exits[:-1] != begins[1:])
+            wrong = 1 + np.flatnonzero(stops[:-1] != starts[1:])
             if not wrong.size:
                 break
-            begins[wrong] = exits[wrong - 1]
-            found, exits[wrong] = self.walk_to(begins[wrong], limits[wrong])
-            for number, piece in zip(wrong.tolist(), found, strict=True):
-                pieces[number] = piece
-        self._mend(pieces, begins, exits, limits)
-        first, second = (np.concatenate(half)[: self.count] for half in zip(*pieces, strict=True))
-        return first, second
+            starts[wrong] = stops[wrong - 1]
+            again, stops[wrong] = self.walk_to(starts[wrong], limits[wrong])
+            redone.update(
+                (lane, column[column < limits[lane]])
+                for lane, column in zip(wrong.tolist(), again.T, strict=True)
+            )
+        else:
+            self._mend(rows, redone, starts, stops, limits)
+        rows[:, list(redone)] = self.bits
+        begins = rows.T[(rows < limits).T]
+        if redone:
+            # Few runs, each sorted: a merge.
+            begins = np.sort(np.concatenate([begins, *redone.values()]), kind="stable")
+        begins = begins[: self.count]
+        ends = np.empty_like(begins)
+        for first in range(0, begins.size, _BATCH):
+            ends[first : first + _BATCH] = self.ends_from(begins[first : first + _BATCH])
+        return begins, ends
 
     def _mend(
         self,
-        pieces: list[tuple[np.ndarray, np.ndarray]],
-        begins: np.ndarray,
-        exits: np.ndarray,
+        rows: np.ndarray,
+        redone: dict[int, np.ndarray],
+        starts: np.ndarray,
+        stops: np.ndarray,
         limits: np.ndarray,
     ) -> None:
         """One after the other, lanes whose walks never meet the true codes: a regular stream."""
-        walker: _OneWalk | None = None
-        missing = self.count - pieces[0][1].size
-        for number in range(1, len(pieces)):
+        codes = (rows < limits).sum(0).tolist()
+        walker = _OneWalk(self.buffer, self.tails)
+        missing = self.count - codes[0]
+        for lane in range(1, len(codes)):
             if missing <= 0:
                 break
-            if exits[number - 1] != begins[number]:
-                walker = walker or _OneWalk(self.buffer, self.tails)
-                begin, limit = int(exits[number - 1]), int(limits[number])
-                *piece, exits[number] = walker.walk_to(begin, limit, missing)
-                pieces[number] = (piece[0], piece[1])
-            missing -= pieces[number][1].size
-
-
-def _columns(
-    begins: list[np.ndarray], ends: list[np.ndarray], steps: np.ndarray
-) -> list[tuple[np.ndarray, np.ndarray]]:
-    """The used part of every column."""
-    if not ends:
-        return [(np.zeros(0, np.int64), np.zeros(0, np.int64)) for _ in steps]
-    first, second = np.stack(begins, 1), np.stack(ends, 1)
-    return [(first[i, :used], second[i, :used]) for i, used in enumerate(steps.tolist())]
+            if stops[lane - 1] != starts[lane]:
+                begin, limit = int(stops[lane - 1]), int(limits[lane])
+                redone[lane], _, stops[lane] = walker.walk_to(begin, limit, missing)
+            missing -= redone[lane].size if lane in redone else codes[lane]

@@ -91,6 +91,8 @@ def encode_positions(positions: np.ndarray, m: int, *, engine: str = "auto") -> 
     m, width, spare = _parts(m)
     if spare == 0:
         return golomb.encode_positions(positions, width, engine=engine)
+    if compiled.wanted(engine):
+        return gaps.compiled_stream(positions, m, width, spare)
     between = gaps.gaps_of(positions)
     quotients = between // m
     fields = between - quotients * m
@@ -98,13 +100,11 @@ def encode_positions(positions: np.ndarray, m: int, *, engine: str = "auto") -> 
     widths = is_long + (width - 1)
     ends = np.cumsum(quotients + widths + 1)
     bits = int(ends[-1]) if ends.size else 0
-    if compiled.wanted(engine):
-        return gaps.compiled_stream(positions, m, width, spare, bits), bits
     fields += np.where(is_long, spare, 0)
     # Upside down, a run is made of zeros, which need not be written.
     marks = np.int64(1) << widths
     fields = (~fields & (marks - 1)) | marks
-    return gaps.upside_down(place(fields, widths + 1, ends), bits).tobytes(), bits
+    return gaps.upside_down(place(fields, ends), bits).tobytes(), bits
 
 
 def decode_positions(

@@ -24,7 +24,7 @@ def test_fields_of_any_width_between_zeros(given: list[tuple[int, int, int]]) ->
         bits += "0" * (space + (not ends)) + (f"{value:0{width}b}" if width else "")
         ends.append(len(bits))
     values, widths = (np.array([each[i] for each in given], np.int64) for i in (0, 1))
-    stream = bit_fields.place(values, widths, np.array(ends, np.int64))
+    stream = bit_fields.place(values, np.array(ends, np.int64))
     assert stream.tobytes() == algorithm_1.to_bytes(bits)
     starts = np.array(ends, np.int64) - widths
     found = bit_fields.read(bit_fields.windows(stream, 64), starts, widths)
@@ -36,7 +36,7 @@ def test_more_fields_than_are_handled_at_a_time() -> None:
     widths = generator.integers(1, 34, 40_000)
     values = generator.integers(0, 2**widths)
     ends = np.cumsum(widths)
-    stream = bit_fields.place(values, widths, ends)
+    stream = bit_fields.place(values, ends)
     found = bit_fields.read(bit_fields.windows(stream, 64), ends - widths, widths)
     np.testing.assert_array_equal(found, values)
 

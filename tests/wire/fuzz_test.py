@@ -67,9 +67,8 @@ def test_mutated_frames() -> None:
             damaged = with_checksum(damaged)
         try:
             decoded = wire.decode(damaged, like=spec)
-        except wire.WireError as error:
+        except wire.WireError:
             outcomes["refused"] += 1
-            assert str(error)
             continue
         outcomes["forged and decoded" if is_forged else "decoded"] += 1
         samples.assert_sound(decoded, spec)
