@@ -1,0 +1,276 @@
+"""Codecs of positions: speed in both directions, and bits a position against the entropy bound.
+
+    python -m benchmarks.wire                  N = 25.6M at four densities, on one core; minutes
+    python -m benchmarks.wire --quick          a small N, seconds; no claim can rest on it
+
+Times are per position, so that codecs in plain Python can be timed on the first few thousand
+positions only: their rows are extrapolated, which a loop with a fixed cost per position allows.
+"""
+
+import argparse
+import datetime
+import json
+import pathlib
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from benchmarks import machine, report, timing
+from benchmarks.candidate import Candidate
+from benchmarks.report import Target
+from sparsetrain import wire
+from sparsetrain.wire import compiled, truncated_golomb
+
+ENTRIES, QUICK_ENTRIES = 25_600_000, 50_000
+DENSITIES = (0.1, 0.01, 0.001, 0.0001)
+# Positions that a codec in plain Python is timed on.
+SLICE = 5_000
+# Sets of positions; a call never repeats the one before.
+SETS = 2
+BASELINE = "Python"
+BYTES_A_POSITION = 4  # of the int32 array that a codec saves sending
+TARGETS = tuple(
+    Target(f"density {density:g}", f"{direction}, Golomb, numba", BASELINE, 20, 20)
+    for density in DENSITIES
+    for direction in ("encode", "decode")
+)
+
+
+def encode_in_python(positions: list[int], b: int) -> bytes:
+    """Golomb code, bit by bit.
+
+    Example:
+      >>> encode_in_python([0, 3, 9, 15], 2) == wire.encode_positions(np.array([0, 3, 9, 15]), 2)[0]
+      True
+    """
+    out, byte, filled, before = bytearray(), 0, 0, -1
+    for position in positions:
+        gap = position - before - 1
+        before = position
+        bits = [1] * (gap >> b) + [0] + [gap >> shift & 1 for shift in range(b - 1, -1, -1)]
+        for bit in bits:
+            byte = byte << 1 | bit
+            filled += 1
+            if filled == 8:
+                out.append(byte)
+                byte, filled = 0, 0
+    if filled:
+        out.append(byte << (8 - filled))
+    return bytes(out)
+
+
+def decode_in_python(stream: bytes, count: int, b: int) -> list[int]:
+    """The paper's Algorithm 1, bit by bit.
+
+    Example:
+      >>> decode_in_python(encode_in_python([0, 3, 9, 15], 2), 4, 2)
+      [0, 3, 9, 15]
+    """
+    bits = [byte >> shift & 1 for byte in stream for shift in range(7, -1, -1)]
+    positions = []
+    i, j = 0, -1
+    for _ in range(count):
+        while bits[i]:
+            j += 1 << b
+            i += 1
+        rest = 0
+        for bit in bits[i + 1 : i + 1 + b]:
+            rest = rest << 1 | bit
+        j += rest + 1
+        i += b + 1
+        positions.append(j)
+    return positions
+
+
+def samples(entries: int, density: float) -> list[np.ndarray]:
+    """Sets of int32 positions of which every entry is one with the same probability."""
+    sets = []
+    for seed in range(SETS):
+        draw = np.random.default_rng(seed).geometric
+        # Enough draws to pass the last entry in all but one of 10^9 cases.
+        mean = entries * density
+        positions = np.cumsum(draw(density, int(mean + 6 * mean**0.5 + 20))) - 1
+        sets.append(positions[positions < entries].astype(np.int32))
+    return sets
+
+
+def candidates(
+    entries: int, density: float
+) -> tuple[list[Candidate], dict[str, int], dict[str, Any]]:
+    """What is timed at one density.
+
+    Returns:
+      Candidates; name -> positions that a call handles; bits a position of each code.
+    """
+    sets = samples(entries, density)
+    count = min(len(each) for each in sets)
+    sets = [each[:count] for each in sets]
+    b, m = wire.golomb_parameter(density), truncated_golomb.modulus(density)
+    found: list[Candidate] = []
+    units: dict[str, int] = {}
+
+    def add(name: str, run: Callable[[int], Any], positions: int = count, **kind: Any) -> None:
+        found.append(Candidate(name, run, name.split(",")[0], **kind))
+        units[name] = positions
+
+    few = [each[:SLICE].tolist() for each in sets]
+    slices = [encode_in_python(each, b) for each in few]
+    add(
+        "encode, Golomb, Python",
+        lambda i: encode_in_python(few[i % SETS], b),
+        len(few[0]),
+        baseline=BASELINE,
+    )
+    add(
+        "decode, Golomb, Python",
+        lambda i: decode_in_python(slices[i % SETS], len(few[0]), b),
+        len(few[0]),
+        baseline=BASELINE,
+    )
+    sizes: dict[str, Any] = {"entropy bound": {"bits": wire.entropy_bits(density)}}
+    engines = ["numpy", "numba"] if compiled.is_installed() else ["numpy"]
+    codes = {
+        "Golomb": (wire.encode_positions, wire.decode_positions, b, wire.expected_bits(density)),
+        "truncated Golomb": (
+            truncated_golomb.encode_positions,
+            truncated_golomb.decode_positions,
+            m,
+            truncated_golomb.expected_bits(density),
+        ),
+    }
+    for code, (encode, decode, parameter, expected) in codes.items():
+        streams = [encode(each, parameter) for each in sets]
+        bits = sum(length for _, length in streams) / (SETS * count)
+        sizes[code] = {
+            "parameter": parameter,
+            "bits": bits,
+            "expected": expected,
+            "over_bound": bits / wire.entropy_bits(density) - 1,
+        }
+        for engine in engines:
+            run = _Runs(encode, decode, parameter, entries, engine, sets, streams)
+            run.check()
+            label = {"numpy": "NumPy"}.get(engine, engine)
+            add(f"encode, {code}, {label}", run.encode, against=(BASELINE,))
+            add(f"decode, {code}, {label}", run.decode, against=(BASELINE,))
+    return found, units, sizes
+
+
+class _Runs:
+    """One code on one engine."""
+
+    def __init__(
+        self,
+        encode: Callable[..., tuple[bytes, int]],
+        decode: Callable[..., np.ndarray],
+        parameter: int,
+        entries: int,
+        engine: str,
+        sets: list[np.ndarray],
+        streams: list[tuple[bytes, int]],
+    ):
+        self._encode, self._decode, self._parameter = encode, decode, parameter
+        self._entries, self._engine, self._sets, self._streams = entries, engine, sets, streams
+
+    def encode(self, number: int) -> Any:
+        """Positions to bytes."""
+        return self._encode(self._sets[number % SETS], self._parameter, engine=self._engine)
+
+    def decode(self, number: int) -> Any:
+        """Bytes to positions."""
+        stream, _ = self._streams[number % SETS]
+        count = len(self._sets[number % SETS])
+        return self._decode(stream, count, self._parameter, self._entries, engine=self._engine)
+
+    def check(self) -> None:
+        """Refuses to time a codec that errs."""
+        for number in range(SETS):
+            if self.encode(number) != self._streams[number]:
+                raise RuntimeError(f"{self._engine}: another stream than the default engine's")
+            if not np.array_equal(self.decode(number), self._sets[number]):
+                raise RuntimeError(f"{self._engine}: the positions do not come back")
+
+
+def run(quick: bool = False) -> dict[str, Any]:
+    """Times all codecs and prints their tables.
+
+    Args:
+      quick: few positions and few calls.
+
+    Returns:
+      The record that is written as JSON.
+    """
+    entries = QUICK_ENTRIES if quick else ENTRIES
+    effort = timing.QUICK if quick else timing.Effort()
+    records: list[dict[str, Any]] = []
+    sizes: dict[str, Any] = {}
+    for density in DENSITIES:
+        title = f"density {density:g}"
+        found, units, sizes[title] = candidates(entries, density)
+        functions = {candidate.name: candidate.run for candidate in found}
+        times = timing.measure(functions, lambda result: result, effort, units)
+        rows = report.rows(title, found, times)
+        for row in rows:
+            row["positions_per_call"] = units[row["name"]]
+            row["mb_per_s"] = BYTES_A_POSITION / row["median_us"]
+            row["extrapolated"] = units[row["name"]] < max(units.values())
+        records += rows
+        print(f"\n## {title}, N={entries}\n{_table(rows)}\n{_sizes(sizes[title])}", flush=True)
+    results = [] if quick else report.check(TARGETS, records)
+    if results:
+        print(f"\n## Targets\n{report.verdicts(results)}", flush=True)
+    return {
+        "benchmark": "wire",
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "quick": quick,
+        "machine": machine.describe(),
+        "effort": effort._asdict(),
+        "entries": entries,
+        "targets": results,
+        "sizes": sizes,
+        "rows": records,
+    }
+
+
+def _table(rows: list[dict[str, Any]]) -> str:
+    lines = [f"{'':32s} {'ns/position':>12s} {'MB/s':>8s} {'x ' + BASELINE:>9s}"]
+    for row in rows:
+        ratio = row["speedup"].get(BASELINE)
+        remark = "" if ratio is None else f"{ratio:.1f}"
+        if row["extrapolated"]:
+            remark = f"extrapolated from {row['positions_per_call']} positions"
+        cells = f"{row['median_us'] * 1e3:12.1f} {row['mb_per_s']:8.1f} {remark:>9s}"
+        lines.append(f"{row['name']:32s} {cells}")
+    return "\n".join(lines)
+
+
+def _sizes(sizes: dict[str, Any]) -> str:
+    cells = []
+    for name, size in sizes.items():
+        over = f" ({size['over_bound']:+.2%})" if "over_bound" in size else ""
+        cells.append(f"{name} {size['bits']:.4f}{over}")
+    return "bits a position: " + ", ".join(cells)
+
+
+def main() -> None:
+    """Command line."""
+    # Not absl's flags: another benchmark has some of the same names.
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--out", type=pathlib.Path, help="JSON file; default: benchmarks/results")
+    parser.add_argument("--quick", action="store_true", help="few calls: tests the script itself")
+    parser.add_argument("--cores", type=int, default=1, help="processor cores; 0 for all")
+    options = parser.parse_args()
+    machine.use_cores(options.cores)
+    record = run(options.quick)
+    path = options.out
+    if path is None and not options.quick:
+        path = pathlib.Path(__file__).parent / "results" / "wire_cpu.json"
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        print(f"\nwritten to {path}")
+
+
+if __name__ == "__main__":
+    main()
