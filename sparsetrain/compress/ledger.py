@@ -66,12 +66,12 @@ def compression_ratio(ledger: Ledger) -> jax.Array:
     return jnp.where(sent > 0, ledger.dense_bits.to_float() / jnp.maximum(sent, 1), jnp.inf)
 
 
-def find(state: Any) -> list[Ledger]:
+def find_ledgers(state: Any) -> list[Ledger]:
     """Every ledger inside an optimizer's state, in its order.
 
     Example:
       >>> import optax
-      >>> [int(each.payload_bits) for each in find((optax.EmptyState(), empty()))]
+      >>> [int(each.payload_bits) for each in find_ledgers((optax.EmptyState(), empty()))]
       [0]
     """
     nodes = jax.tree.leaves(state, is_leaf=lambda node: isinstance(node, Ledger))
@@ -93,7 +93,7 @@ def report(state: Any) -> dict[str, float]:
       >>> report(())
       {}
     """
-    ledgers = find(state)
+    ledgers = find_ledgers(state)
     if not ledgers:
         return {}
 
