@@ -100,7 +100,7 @@ def sample(leaves: Sequence[jax.Array], every: int) -> jax.Array:
     Example:
       >>> import jax.numpy as jnp
       >>> sample([jnp.ones(10_000), jnp.ones(50)], 10).shape
-      (965,)
+      (1005,)
     """
     run = 64
     parts = []

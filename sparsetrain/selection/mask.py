@@ -94,7 +94,11 @@ def cut(
         ties = jnp.stack([jnp.sum(words.ones(packed), dtype=jnp.int32) for packed in tied])
         before = jnp.cumsum(ties, dtype=jnp.int32) - ties
         wanted = jnp.clip(k - bracket.at_upper - before, 0, ties)
-        last = [words.select(packed, wanted[i]) for i, packed in enumerate(tied)]
+        none = jnp.zeros((), jnp.int32)
+        last = [
+            words.select(packed, wanted[i]) if packed.size else none
+            for i, packed in enumerate(tied)
+        ]
         return jnp.where(wanted == 0, -1, jnp.where(wanted == ties, sizes, jnp.stack(last)))
 
     last = lax.cond(bracket.at_lower > k, among_ties, lambda: sizes)

@@ -14,11 +14,18 @@ from jax import lax
 from sparsetrain.selection import bracket as brackets
 from sparsetrain.selection import counting, words
 from sparsetrain.selection.bracket import Bracket
-from sparsetrain.selection.pattern import magnitude_of, magnitude_patterns, pattern_dtype
+from sparsetrain.selection.pattern import (
+    magnitude_of,
+    magnitude_patterns,
+    nan_pattern,
+    pattern_dtype,
+)
 
 AxisName = str | tuple[str, ...] | None
 
-SAMPLE = 1 << 18  # entries, about: so many are searched in a fraction of a pass
+# A sample of one entry in 64, and of no more than this, is searched in a fraction of a pass.
+SAMPLE, SAMPLE_EVERY = 1 << 16, 64
+LEAST_SAMPLED = 1 << 19  # entries; fewer are searched sooner without a sample
 WIDTH = 3.0  # half-width of the first bracket, in standard deviations of a sample's count
 FEW, FEW_OF = 1024, 256  # max(FEW, N / FEW_OF) entries in a bracket are few enough to take out
 
@@ -76,11 +83,8 @@ def kth_magnitude_of(
     leaves = [lax.stop_gradient(leaf) for leaf in leaves]
     bracket = find(leaves, k, axis_name)
     # The bracket may be exact in its count only; the k-th largest is the least entry within.
-    least = jnp.asarray(brackets.widest(1, pattern_dtype(*leaves)).upper - 1)
-    for leaf in leaves:
-        patterns = magnitude_patterns(leaf)
-        kept = jnp.where(patterns >= bracket.lower, patterns, least)
-        least = jnp.minimum(least, jnp.min(kept, initial=least.dtype.type(jnp.iinfo(least).max)))
+    found = [_least(leaf.reshape(-1), bracket.lower) for leaf in leaves]
+    least = jnp.min(jnp.stack(found))
     return magnitude_of(least if axis_name is None else lax.pmin(least, axis_name))
 
 
@@ -123,8 +127,8 @@ def find(
     k = jnp.clip(jnp.asarray(k, jnp.int32), 1, total)
     count = _counter(merged, axis_name)
     start = brackets.widest(total, dtype)
-    every = total // SAMPLE
-    if every > 1:
+    if total >= LEAST_SAMPLED:
+        every = max(SAMPLE_EVERY, total // SAMPLE)
         probes = _probes_from_sample(counting.sample(merged, every), k, total, axis_name)
         start = brackets.narrow(start, k, probes, count(probes))
     return brackets.search(count, k, start, enough_inside)
@@ -141,9 +145,7 @@ def check_k(k: int | jax.Array, leaves: Sequence[jax.Array], axis_name: AxisName
         raise ValueError(f"k={k}: must lie in 1..{total}, the number of entries")
 
 
-def _counter(
-    leaves: Sequence[jax.Array], axis_name: AxisName
-) -> Callable[[jax.Array], jax.Array]:
+def _counter(leaves: Sequence[jax.Array], axis_name: AxisName) -> Callable[[jax.Array], jax.Array]:
     """thresholds [5] -> counts [5] over all leaves and shards."""
 
     def count(probes: jax.Array) -> jax.Array:
@@ -173,8 +175,9 @@ def _probes_from_sample(
         rank = jnp.clip(rank.astype(jnp.int32), 1, size)
         return brackets.search(count, rank, brackets.widest(size, drawn.dtype)).lower
 
-    likely, one = estimate(rank), jnp.ones((), drawn.dtype)
-    return jnp.stack([estimate(rank + error), likely, likely + 1, estimate(rank - error) + 1, one])
+    # One loop that is compiled once, for three ranks in turn.
+    low, likely, high = lax.map(estimate, jnp.stack([rank + error, rank, rank - error]))
+    return jnp.stack([low, likely, likely + 1, high + 1, jnp.ones_like(low)])
 
 
 def _finish(values: jax.Array, k: jax.Array, bracket: Bracket, capacity: int) -> Bracket:
@@ -199,5 +202,26 @@ def _finish(values: jax.Array, k: jax.Array, bracket: Bracket, capacity: int) ->
             found.at_upper + bracket.at_upper,
         )
 
+    def among_all() -> Bracket:
+        """Exact in its count with too many inside, which happens for k near N."""
+        return bracket._replace(lower=_least(lax.optimization_barrier(values), bracket.lower))
+
     is_value = bracket.upper - bracket.lower == 1
-    return lax.cond(is_value, lambda: bracket, among_few)
+    is_few = bracket.inside() <= capacity
+    branch = jnp.where(is_value, 0, jnp.where(is_few, 1, 2))
+    return lax.switch(branch, [lambda: bracket, among_few, among_all])
+
+
+def _least(values: jax.Array, lower: jax.Array) -> jax.Array:
+    """Pattern of the least magnitude at or above `lower`; NaN's where there is none."""
+    group = 16  # neighbours: XLA's CPU backend reduces so few as vectors, all at once it does not
+    most = jnp.asarray(nan_pattern(lower.dtype), lower.dtype)
+    grouped = values.shape[0] // group * group
+
+    def least(values: jax.Array) -> jax.Array:
+        patterns = magnitude_patterns(values)
+        kept = jnp.where(patterns >= lower, patterns, most)
+        return jnp.min(kept, axis=-1, initial=nan_pattern(lower.dtype))
+
+    of_groups = least(values[:grouped].reshape(-1, group))
+    return jnp.minimum(jnp.min(of_groups, initial=most), least(values[grouped:]))

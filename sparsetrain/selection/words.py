@@ -137,6 +137,30 @@ def positions(words: jax.Array, k: int, missing: int) -> jax.Array:
     return jnp.where(slot < ends[-1], index[owner] * WORD + place, missing)
 
 
+def compact(mask: jax.Array, k: int) -> jax.Array:
+    """Positions of a mask's ones.
+
+    Args:
+      mask: bool of any shape, taken as one list of N < 2^31.
+      k: length of the result, at least 1; ones beyond the first k are left out.
+
+    Returns:
+      [k] int32, ascending flat positions; N where there are fewer ones. Reading with
+      `mode="fill"` and writing with `mode="drop"` skip those.
+
+    Raises:
+      ValueError: k < 1.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> compact(jnp.array([False, True, False, True]), 3).tolist()
+      [1, 3, 4]
+    """
+    if k < 1:
+        raise ValueError(f"k={k}: the result needs a length of at least 1")
+    return positions(pack(mask.reshape(-1)), k, mask.size)
+
+
 def select(words: jax.Array, rank: jax.Array) -> jax.Array:
     """Position of the one number `rank`, counted from 1, in a packed mask; `rank` may be traced.
 
