@@ -9,9 +9,13 @@ positions only: their rows are extrapolated, which a loop with a fixed cost per 
 
 import argparse
 import datetime
+import functools
+import itertools
 import json
 import pathlib
-from collections.abc import Callable
+import random
+import time
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -19,6 +23,7 @@ import numpy as np
 from benchmarks import machine, report, timing
 from benchmarks.candidate import Candidate
 from benchmarks.report import Target
+from benchmarks.timing import Effort, Timing
 from sparsetrain import wire
 from sparsetrain.wire import compiled, truncated_golomb
 
@@ -37,11 +42,11 @@ TARGETS = tuple(
 )
 
 
-def encode_in_python(positions: list[int], b: int) -> bytes:
+def encode_by_bits(positions: list[int], b: int) -> bytes:
     """Golomb code, bit by bit.
 
     Example:
-      >>> encode_in_python([0, 3, 9, 15], 2) == wire.encode_positions(np.array([0, 3, 9, 15]), 2)[0]
+      >>> encode_by_bits([0, 3, 9, 15], 2) == wire.encode_positions(np.array([0, 3, 9, 15]), 2)[0]
       True
     """
     out, byte, filled, before = bytearray(), 0, 0, -1
@@ -60,11 +65,11 @@ def encode_in_python(positions: list[int], b: int) -> bytes:
     return bytes(out)
 
 
-def decode_in_python(stream: bytes, count: int, b: int) -> list[int]:
+def decode_by_bits(stream: bytes, count: int, b: int) -> list[int]:
     """The paper's Algorithm 1, bit by bit.
 
     Example:
-      >>> decode_in_python(encode_in_python([0, 3, 9, 15], 2), 4, 2)
+      >>> decode_by_bits(encode_by_bits([0, 3, 9, 15], 2), 4, 2)
       [0, 3, 9, 15]
     """
     bits = [byte >> shift & 1 for byte in stream for shift in range(7, -1, -1)]
@@ -80,6 +85,41 @@ def decode_in_python(stream: bytes, count: int, b: int) -> list[int]:
         j += rest + 1
         i += b + 1
         positions.append(j)
+    return positions
+
+
+def encode_by_strings(positions: list[int], b: int) -> bytes:
+    """The same through a string of 0s and 1s: what Python is quickest at.
+
+    Example:
+      >>> encode_by_strings([0, 3, 9, 15], 2) == encode_by_bits([0, 3, 9, 15], 2)
+      True
+    """
+    codes, before, mask, mark = [], -1, (1 << b) - 1, 1 << b
+    for position in positions:
+        gap = position - before - 1
+        before = position
+        # The mark keeps leading zeros; its own 1 is cut off together with "0b".
+        codes.append("1" * (gap >> b) + "0" + bin(gap & mask | mark)[3:])
+    bits = "".join(codes)
+    size = -(-len(bits) // 8)
+    return int(bits.ljust(8 * size, "0") or "0", 2).to_bytes(size)
+
+
+def decode_by_strings(stream: bytes, count: int, b: int) -> list[int]:
+    """The same through a string of 0s and 1s.
+
+    Example:
+      >>> decode_by_strings(encode_by_strings([0, 3, 9, 15], 2), 4, 2)
+      [0, 3, 9, 15]
+    """
+    bits = bin(int.from_bytes(b"\1" + stream))[3:]
+    positions, begin, position = [], 0, -1
+    for _ in range(count):
+        end = bits.find("0", begin)
+        position += (end - begin << b) + int(bits[end : end + 1 + b], 2) + 1
+        begin = end + 1 + b
+        positions.append(position)
     return positions
 
 
@@ -115,19 +155,18 @@ def candidates(
         units[name] = positions
 
     few = [each[:SLICE].tolist() for each in sets]
-    slices = [encode_in_python(each, b) for each in few]
-    add(
-        "encode, Golomb, Python",
-        lambda i: encode_in_python(few[i % SETS], b),
-        len(few[0]),
-        baseline=BASELINE,
-    )
-    add(
-        "decode, Golomb, Python",
-        lambda i: decode_in_python(slices[i % SETS], len(few[0]), b),
-        len(few[0]),
-        baseline=BASELINE,
-    )
+    slices = [encode_by_bits(each, b) for each in few]
+    for how, encoder, decoder in (
+        ("bits", encode_by_bits, decode_by_bits),
+        ("strings", encode_by_strings, decode_by_strings),
+    ):
+        if [decoder(encoder(each, b), len(each), b) for each in few] != few:
+            raise RuntimeError(f"Python, {how}: the positions do not come back")
+        encode_few = functools.partial(_on_slice, encoder, few, b)
+        decode_few = functools.partial(_off_slice, decoder, slices, len(few[0]), b)
+        few_units = len(few[0])
+        add(f"encode, Golomb, Python {how}", encode_few, few_units, baseline=BASELINE)
+        add(f"decode, Golomb, Python {how}", decode_few, few_units, baseline=BASELINE)
     sizes: dict[str, Any] = {"entropy bound": {"bits": wire.entropy_bits(density)}}
     engines = ["numpy", "numba"] if compiled.is_installed() else ["numpy"]
     codes = {
@@ -155,6 +194,14 @@ def candidates(
             add(f"encode, {code}, {label}", run.encode, against=(BASELINE,))
             add(f"decode, {code}, {label}", run.decode, against=(BASELINE,))
     return found, units, sizes
+
+
+def _on_slice(encoder: Any, few: list[list[int]], b: int, number: int) -> Any:
+    return encoder(few[number % SETS], b)
+
+
+def _off_slice(decoder: Any, slices: list[bytes], count: int, b: int, number: int) -> Any:
+    return decoder(slices[number % SETS], count, b)
 
 
 class _Runs:
@@ -192,6 +239,41 @@ class _Runs:
                 raise RuntimeError(f"{self._engine}: the positions do not come back")
 
 
+def measure(
+    functions: Mapping[str, Callable[[int], Any]], effort: Effort, units: Mapping[str, int]
+) -> dict[str, Timing]:
+    """As `timing.measure`, in processor time.
+
+    A codec runs on one thread and waits for nothing, so this is the time that it takes on a core of
+    its own, also where other programs want the core.
+    """
+    numbers = itertools.count()
+
+    def call(name: str) -> float:
+        number = next(numbers)
+        start = time.process_time()
+        functions[name](number)
+        return (time.process_time() - start) / units[name]
+
+    samples_of: dict[str, list[float]] = {name: [] for name in functions}
+    calls = {}
+    for name in functions:
+        call(name)  # compiles
+        once = max(1e-7, call(name) * units[name])
+        calls[name] = int(min(effort.most_calls, max(1, effort.block_s / once)))
+    order, shuffler = list(functions), random.Random(0)
+    for _ in range(effort.rounds):
+        shuffler.shuffle(order)
+        for name in order:
+            call(name)  # brings caches and buffers back
+            samples_of[name] += [call(name) for _ in range(calls[name])]
+    times = {}
+    for name, each in samples_of.items():
+        median, p10, p90 = (float(q) for q in np.percentile(each, [50, 10, 90]))
+        times[name] = Timing(median, p10, p90, len(each))
+    return times
+
+
 def run(quick: bool = False) -> dict[str, Any]:
     """Times all codecs and prints their tables.
 
@@ -202,14 +284,14 @@ def run(quick: bool = False) -> dict[str, Any]:
       The record that is written as JSON.
     """
     entries = QUICK_ENTRIES if quick else ENTRIES
-    effort = timing.QUICK if quick else timing.Effort()
+    effort = timing.QUICK if quick else timing.Effort(rounds=10, block_s=0.1)
     records: list[dict[str, Any]] = []
     sizes: dict[str, Any] = {}
     for density in DENSITIES:
         title = f"density {density:g}"
         found, units, sizes[title] = candidates(entries, density)
         functions = {candidate.name: candidate.run for candidate in found}
-        times = timing.measure(functions, lambda result: result, effort, units)
+        times = measure(functions, effort, units)
         rows = report.rows(title, found, times)
         for row in rows:
             row["positions_per_call"] = units[row["name"]]
@@ -226,6 +308,7 @@ def run(quick: bool = False) -> dict[str, Any]:
         "quick": quick,
         "machine": machine.describe(),
         "effort": effort._asdict(),
+        "clock": "processor time",
         "entries": entries,
         "targets": results,
         "sizes": sizes,
