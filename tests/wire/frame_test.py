@@ -140,7 +140,7 @@ def test_round_trips(payloads: list[Payload]) -> None:
         (lambda m: forged(m, b"\4" + m[19:]), r"record 0 \('layers/0'\): 4 positions for 3 slots"),
         (lambda m: forged(m, b"\xff" * 4 + m[22:]), "4294967295 positions for 3 slots"),
         (lambda m: forged(m, m[18:22] + b"\4" + m[23:]), "b=4 where 3 is agreed"),
-        (lambda m: forged(m, m[18:23] + b"\xff" * 9 + m[32:]), "beyond the last of 60 entries"),
+        (lambda m: forged(m, m[18:23] + b"\xff" * 9 + m[32:]), "beyond the last of 60|too early"),
         (lambda m: forged(m, m[18:25] + bytes([m[25] | 1]) + m[26:]), "padding that is not zero"),
         (lambda m: forged(m, m[:-1] + b"\xff")[:-1], "it was cut or has grown"),
     ],
