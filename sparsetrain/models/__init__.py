@@ -1,5 +1,7 @@
 """Plain models that know nothing of sparsity."""
 
+from sparsetrain.models.char_lstm import CharLSTM
+from sparsetrain.models.lenet5 import LeNet5
 from sparsetrain.models.mlp import MLP
 
-__all__ = ["MLP"]
+__all__ = ["MLP", "CharLSTM", "LeNet5"]

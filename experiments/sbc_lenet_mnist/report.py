@@ -1,0 +1,67 @@
+"""Tables and plots from the result files alone.
+
+    python -m experiments.sbc_lenet_mnist.report --out=experiments/sbc_lenet_mnist/results
+
+Writes `tables.md` and PNG files beside the results; the tables of the results in this package also go into the README.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from experiments.msbp_mnist.report import embed
+from experiments.sbc_lenet_mnist import plots, tables
+from experiments.sbc_lenet_mnist.methods import METHODS
+from experiments.sbc_lenet_mnist.results import Runs, load
+
+RESULTS = Path(__file__).parent / "results"
+README = Path(__file__).parent / "README.md"
+
+
+def text(runs: Runs) -> str:
+    """All tables, each under its heading.
+
+    Args:
+      runs: as from `results.load`.
+
+    Returns:
+      Markdown.
+    """
+    record = next(iter(next(iter(runs.values())).values()))
+    parts = [
+        f"### LeNet5 on MNIST, {record['clients']} clients, {record['iterations']:,} iterations",
+        tables.main(runs),
+    ]
+    if any(METHODS[name].kind == "sbc" for name in runs):
+        parts += [
+            "### Tensor by tensor, all messages of a run",
+            tables.tensors(runs),
+            "### The last message made again, in other ways",
+            tables.shared(runs),
+        ]
+    return "\n\n".join(parts) + "\n"
+
+
+def write(out: Path) -> None:
+    """Writes tables and plots into the folder of the results, and the tables of our own into the README."""
+    runs = load(out)
+    (out / "tables.md").write_text(text(runs))
+    plots.error(runs, "iteration", out / "error_iterations.png")
+    plots.error(runs, "bits", out / "error_bits.png")
+    if out.resolve() == RESULTS.resolve():
+        embed(README, text(runs))
+
+
+def main(argv: Sequence[str]) -> None:
+    """Writes everything anew."""
+    parser = argparse.ArgumentParser("python -m experiments.sbc_lenet_mnist.report")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results")
+    try:
+        write(parser.parse_args(argv).out)
+    except ValueError as error:
+        sys.exit(str(error))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
