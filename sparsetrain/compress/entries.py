@@ -39,12 +39,13 @@ def largest(u: jax.Array, slots: int, count: int | jax.Array) -> Entries:
       >>> largest(jnp.array([1.0, -3.0, 2.0]), 2, jnp.int32(1)).indices.tolist()
       [1, 4]
     """
+    values, indices = selection.top_k_entries(u, slots)
     if isinstance(count, int) and count == slots:
-        values, indices = selection.top_k_entries(u, slots)
         return Entries(values, indices, jnp.int32(slots))
-    by_size = selection.top_k_columns(u[None], slots)[0]
-    is_kept = jnp.arange(slots) < count
-    return rising(u, by_size, is_kept)
+    by_size = selection.top_k_columns(values[None], slots)[0]
+    rank = jnp.arange(slots, dtype=jnp.int32)
+    is_kept = jnp.zeros((slots,), bool).at[by_size].set(rank < count, unique_indices=True)
+    return rising(u, indices, is_kept)
 
 
 def rising(u: jax.Array, indices: jax.Array, is_kept: jax.Array) -> Entries:

@@ -8,22 +8,24 @@ from jax import lax
 
 from sparsetrain.selection import mask as masks
 from sparsetrain.selection import threshold, words
-from sparsetrain.selection.exact import top_k_mask
 from sparsetrain.selection.hierarchical import top_k_hierarchical
 from sparsetrain.selection.pattern import magnitude_of, magnitude_patterns
 
 CHUNK = 4096  # entries of one leaf that are fetched at a time
 
-# Measured on a CPU: where each way of `top_k_entries` is the fastest.
-HEAP_SIZE, HEAP_SPARSITY = 1 << 13, 64
-HIERARCHY_SIZE, HIERARCHY_SPARSITY = 1 << 17, 256
+# Where each way of `top_k_entries` is taken. Counting is the fastest at run time from some ten
+# thousand entries on, but each call takes XLA seconds to compile, a heap hundredths of one, and a
+# model has hundreds of tensors. So up to these sizes there is nothing to win by counting.
+HEAP_SIZE = 1 << 17
+HIERARCHY_SIZE, HIERARCHY_SPARSITY = 1 << 22, 256
+HEAP_BLOCK = 16  # neighbours of which the heap sees the largest only
 
 
 def top_k_entries(values: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
     """The k largest magnitudes of an array, taken as one list: entries and positions.
 
-    Shapes decide the way: a heap for few entries of a small array, block maxima for few of a large
-    one, else a threshold by counting and a compaction. The result does not depend on it.
+    Shapes decide the way: a heap for a small array, a heap over block maxima for few entries of a
+    larger one, else counting. The result does not depend on it.
 
     Args:
       values: floating, any shape.
@@ -47,17 +49,39 @@ def top_k_entries(values: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
     flat = values.reshape(-1)
     size = flat.shape[0]
     fixed = lax.stop_gradient(flat)
-    if size >= HIERARCHY_SIZE and k * HIERARCHY_SPARSITY <= size:
-        return top_k_hierarchical(flat, k)
-    if size <= HEAP_SIZE and k * HEAP_SPARSITY <= size:
-        # Through patterns, which make NaN of all kinds alike: the heap would rank them.
-        magnitudes = magnitude_of(magnitude_patterns(fixed))
-        indices = words.compact(top_k_mask(magnitudes, k), k)
+    is_sparse = k * HIERARCHY_SPARSITY <= size
+    if size <= HEAP_SIZE:
+        indices = _largest_by_heap(fixed, k)
         return flat.at[indices].get(mode="promise_in_bounds"), indices
+    if is_sparse and size < HIERARCHY_SIZE:
+        indices = _largest_by_blocks(fixed, k)
+        return flat.at[indices].get(mode="promise_in_bounds"), indices
+    if is_sparse:
+        return top_k_hierarchical(flat, k)
     pattern, last = masks.cut([fixed], threshold.find_in_array(fixed, k), k)
     packed = words.pack(masks.kept(fixed, pattern, last[0]))
     indices = words.positions(packed, k, size)
     return flat.at[indices].get(mode="promise_in_bounds"), indices
+
+
+def _largest_by_heap(values: jax.Array, k: int) -> jax.Array:
+    """Ascending positions of the k largest magnitudes."""
+    # Through patterns, which make NaN of all kinds alike: the heap would rank them.
+    return lax.sort(lax.top_k(magnitude_of(magnitude_patterns(values)), k)[1])
+
+
+def _largest_by_blocks(values: jax.Array, k: int) -> jax.Array:
+    """The same, with a heap that sees one entry in 16 first; see `hierarchical` for why it is exact."""
+    size = values.shape[0]
+    blocks = -(-size // HEAP_BLOCK)
+    padded = jnp.pad(values, (0, blocks * HEAP_BLOCK - size))
+    rows = magnitude_patterns(padded).reshape(blocks, HEAP_BLOCK)
+    maxima = magnitude_of(jnp.max(rows, axis=1))
+    # In the order of the array, so that ties among the candidates go to the lower position.
+    chosen = lax.sort(lax.top_k(maxima, min(k, blocks))[1])
+    candidates = magnitude_of(rows.at[chosen].get(mode="promise_in_bounds")).reshape(-1)
+    kept = lax.sort(lax.top_k(candidates, k)[1])
+    return chosen[kept // HEAP_BLOCK] * HEAP_BLOCK + kept % HEAP_BLOCK
 
 
 def top_k_entries_of(leaves: Sequence[jax.Array], k: int) -> tuple[jax.Array, jax.Array, jax.Array]:

@@ -1,6 +1,7 @@
 """Lists of the largest entries: the same choice as the masks, whichever way is taken."""
 
 import itertools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -13,12 +14,12 @@ from sparsetrain.selection import entries
 take = jax.jit(selection.top_k_entries, static_argnums=1)
 take_of = jax.jit(selection.top_k_entries_of, static_argnums=1)
 
-HEAP = (entries.HEAP_SIZE - 3, 20)
-COUNTING = (5001, 1200)
-HIERARCHY = (entries.HIERARCHY_SIZE + 5, 300)
+HEAP = (9001, 20)
+BLOCKS = (entries.HEAP_SIZE + 5, 300)
+COUNTING = (entries.HEAP_SIZE + 5, 3000)
 
 
-@pytest.mark.parametrize(("size", "k"), [(1, 1), HEAP, COUNTING, (700, 700), HIERARCHY])
+@pytest.mark.parametrize(("size", "k"), [(1, 1), HEAP, (9001, 5000), (700, 700), BLOCKS, COUNTING])
 def test_entries_of_awkward_values(awkward_values, order, size: int, k: int) -> None:
     values = awkward_values(size)
     found, indices = take(jnp.asarray(values), k)
@@ -27,9 +28,27 @@ def test_entries_of_awkward_values(awkward_values, order, size: int, k: int) -> 
     np.testing.assert_array_equal(np.asarray(found).view(np.int32), values[indices].view(np.int32))
 
 
-@pytest.mark.parametrize(("size", "k"), [HEAP, COUNTING, HIERARCHY])
-def test_no_sort(size: int, k: int) -> None:
-    assert " sort(" not in take.lower(jnp.ones(size), k).compile().as_text()
+def test_block_maxima_by_counting_where_the_array_is_large(
+    awkward_values, order, monkeypatch
+) -> None:
+    monkeypatch.setattr(entries, "HIERARCHY_SIZE", entries.HEAP_SIZE)
+    values = awkward_values(BLOCKS[0])
+    _, indices = jax.jit(lambda v: selection.top_k_entries(v, BLOCKS[1]))(jnp.asarray(values))
+    np.testing.assert_array_equal(indices, np.sort(order(values)[: BLOCKS[1]]))
+
+
+@pytest.mark.parametrize(("size", "k"), [HEAP, BLOCKS, COUNTING])
+def test_sorts_nothing_but_the_chosen(size: int, k: int) -> None:
+    text = take.lower(jnp.ones(size), k).compile().as_text()
+    sorted_shapes = re.findall(r"= \(?\w+\[([\d,]*)\]\S* sort\(", text)
+    assert all(shape == str(k) for shape in sorted_shapes)
+    assert len(sorted_shapes) == len(re.findall(r" sort\(", text))
+
+
+@pytest.mark.parametrize(("size", "k"), [HEAP, BLOCKS])
+def test_compiles_to_little(size: int, k: int) -> None:
+    """A model has hundreds of tensors; counting takes ten times as much code."""
+    assert len(take.lower(jnp.ones(size), k).compile().as_text()) < 40_000
 
 
 @pytest.mark.parametrize("k", [1, 50, 3000, 9000])
