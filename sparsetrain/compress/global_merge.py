@@ -86,26 +86,29 @@ def merge_all(own: Pairs, size: int, count: jax.Array, axis_name: Any) -> tuple[
     spare = workers - power
     nothing = Pairs(beyond(size, own.indices.shape[0]), jnp.zeros_like(own.values))
 
-    def received(message: Any, pairs: list[tuple[int, int]], otherwise: Any) -> Any:
-        """What comes from the partner, for workers that have one."""
-        arrived = lax.ppermute(message, axis_name, pairs)
-        has = jnp.any(rank == jnp.array([to for _, to in pairs]))
-        return jax.tree.map(lambda new, old: jnp.where(has, new, old), arrived, otherwise)
+    def exchanged(message: Any, partners: list[int], takers: range, otherwise: Any) -> Any:
+        """What comes from the partner, for those who take it."""
+        arrived = lax.ppermute(message, axis_name, list(enumerate(partners)))
+        takes = (rank >= takers.start) & (rank < takers.stop)
+        return jax.tree.map(lambda new, old: jnp.where(takes, new, old), arrived, otherwise)
 
+    # Every worker has a partner, be it itself: vmap knows no other permutations.
+    everyone = list(range(workers))
+    swapped = [*everyone[power:], *everyone[spare:power], *everyone[:spare]]
     merged = own
     if spare:
-        hand_over = [(power + i, i) for i in range(spare)]
-        merged = merge(own, received(own, hand_over, nothing), size, count)
+        theirs = exchanged(own, swapped, range(spare), nothing)
+        merged = merge(own, theirs, size, count)
     path = merged.indices
     for distance in (2**i for i in range(int(math.log2(power)))):
-        partners = [(i, i ^ distance) for i in range(power)]
-        merged = merge(merged, received(merged, partners, nothing), size, count)
+        partners = [i ^ distance if i < power else i for i in everyone]
+        theirs = exchanged(merged, partners, range(power), nothing)
+        merged = merge(merged, theirs, size, count)
         at = jnp.searchsorted(merged.indices, path)
         is_kept = merged.indices.at[at].get(mode="fill", fill_value=size) == path
         path = jnp.where(is_kept, path, beyond(size, path.shape[0]))
     if spare:
-        hand_back = [(i, power + i) for i in range(spare)]
-        merged, path = received((merged, path), hand_back, (merged, path))
+        merged, path = exchanged((merged, path), swapped, range(power, workers), (merged, path))
     return merged, path
 
 
