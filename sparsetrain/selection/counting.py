@@ -45,21 +45,26 @@ def count_at_least(leaves: Sequence[jax.Array], thresholds: jax.Array) -> jax.Ar
 
 
 def _count_of_leaf(values: jax.Array, thresholds: jax.Array) -> jax.Array:
-    grouped = values.size // GROUP * GROUP
+    grouped = values.shape[0] // GROUP * GROUP
     # Thresholds are scalars each: a vector of them would be indexed again for every entry.
     probes = [thresholds[i] for i in range(PROBES)]
-    rest = magnitude_patterns(values[grouped:])
-    counts = [jnp.sum(rest >= probe, dtype=jnp.int32) for probe in probes]
-    if grouped:
-        groups = magnitude_patterns(values[:grouped]).reshape(-1, GROUP)
-        fields = jnp.zeros(groups.shape, jnp.uint32)
+    shifts = FIELD_BITS * jnp.arange(PROBES, dtype=jnp.uint32)
+
+    def fields(values: jax.Array) -> jax.Array:
+        """Counts along the last axis, of at most 32 entries, as fields of one word."""
+        patterns = magnitude_patterns(values)
+        packed = jnp.zeros(patterns.shape, jnp.uint32)
         for i, probe in enumerate(probes):
-            fields = fields + ((groups >= probe).astype(jnp.uint32) << (FIELD_BITS * i))
-        fields = jnp.sum(fields, axis=1, dtype=jnp.uint32)
-        for i in range(PROBES):
-            field = (fields >> (FIELD_BITS * i)) & ((1 << FIELD_BITS) - 1)
-            counts[i] = counts[i] + jnp.sum(field.astype(jnp.int32), dtype=jnp.int32)
-    return jnp.stack(counts)
+            packed = packed + ((patterns >= probe).astype(jnp.uint32) << (FIELD_BITS * i))
+        return jnp.sum(packed, axis=-1, dtype=jnp.uint32)
+
+    def counts(fields: jax.Array) -> jax.Array:
+        """[5, ...] of one field each."""
+        shifted = fields[None] >> shifts.reshape((PROBES,) + (1,) * fields.ndim)
+        return (shifted & ((1 << FIELD_BITS) - 1)).astype(jnp.int32)
+
+    of_groups = counts(fields(values[:grouped].reshape(-1, GROUP)))
+    return jnp.sum(of_groups, axis=1, dtype=jnp.int32) + counts(fields(values[grouped:]))
 
 
 def merge_small(leaves: Sequence[jax.Array]) -> list[jax.Array]:

@@ -40,7 +40,7 @@ def pattern_dtype(*arrays: jax.Array) -> np.dtype:
             )
     if np.dtype(np.float64) not in dtypes:
         return np.dtype(np.int32)
-    if not jax.config.jax_enable_x64:
+    if not jax.config.read("jax_enable_x64"):
         raise ValueError(
             "values of dtype float64: JAX would cut them to float32; "
             "set jax_enable_x64, or cast them yourself"

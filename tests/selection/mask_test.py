@@ -46,9 +46,7 @@ def test_masks_of_leaves(awkward_values, expected_mask) -> None:
 @pytest.mark.parametrize("k", [1, 100, 999])
 def test_equals_a_row_of_top_k_mask(dtype, k: int) -> None:
     values = jax.random.normal(jax.random.key(0), (999,)).astype(dtype)
-    np.testing.assert_array_equal(
-        mask_of(values, k), selection.top_k_mask(values, k)
-    )
+    np.testing.assert_array_equal(mask_of(values, k), selection.top_k_mask(values, k))
 
 
 def test_shape_vmap_and_gradient() -> None:
