@@ -3,5 +3,6 @@
 from sparsetrain.models.char_lstm import CharLSTM
 from sparsetrain.models.lenet5 import LeNet5
 from sparsetrain.models.mlp import MLP
+from sparsetrain.models.resnet import ResNet
 
-__all__ = ["MLP", "CharLSTM", "LeNet5"]
+__all__ = ["MLP", "CharLSTM", "LeNet5", "ResNet"]

@@ -21,8 +21,8 @@ class LeNet5(nn.Module):
     Example:
       >>> import jax, jax.numpy as jnp
       >>> model = LeNet5()
-      >>> params = model.init(jax.random.key(0), jnp.ones([1, 28, 28, 1]))
-      >>> sum(leaf.size for leaf in jax.tree.leaves(params))
+      >>> shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.ones([1, 28, 28, 1]))
+      >>> sum(leaf.size for leaf in jax.tree.leaves(shapes))
       431080
     """
 

@@ -22,7 +22,7 @@ from experiments.sbc_lenet_mnist import (
     tally,
 )
 from experiments.sbc_lenet_mnist.methods import METHODS, Method, mean_position_bits
-from sparsetrain import data
+from sparsetrain import compress, data
 from sparsetrain.models import LeNet5
 
 CLIENTS, ENTRIES = 3, 40
@@ -177,6 +177,17 @@ def test_a_message_made_again_in_other_ways():
     for shared_way in (tree, counts):
         assert shared_way["captured"] == pytest.approx(10 * ten**2 / norm, rel=1e-5)
     assert counts["bits"] < per_tensor["bits"]
+
+
+@pytest.mark.parametrize(("size", "k"), [(300, 3), (300, 40), (7, 1), (5, 5)])
+def test_one_message_in_numpy_is_the_librarys(size, k):
+    values = np.random.default_rng(size + k).normal(size=size).astype(np.float32)
+    compressor = compress.sparse_binary(k / size)
+    u = [jnp.asarray(values)]
+    payload, _ = compressor.compress(u, compressor.init(u))
+    bits, entries, captured = shared.sent(values, k)
+    assert (bits, entries) == (int(payload[0].payload_bits()), int(payload[0].count))
+    assert captured == pytest.approx(float(payload[0].count * payload[0].mean ** 2), rel=1e-5)
 
 
 def few_images():

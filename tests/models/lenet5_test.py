@@ -8,8 +8,10 @@ from sparsetrain.models import LeNet5
 
 
 def test_parameters_are_those_of_caffe():
-    params = LeNet5().init(jax.random.key(0), jnp.ones([1, 28, 28, 1]))["params"]
-    sizes = dict(zip(tree.paths(params), map(jnp.size, jax.tree.leaves(params)), strict=True))
+    params = jax.eval_shape(LeNet5().init, jax.random.key(0), jnp.ones([1, 28, 28, 1]))["params"]
+    sizes = dict(
+        zip(tree.paths(params), (leaf.size for leaf in jax.tree.leaves(params)), strict=True)
+    )
     assert sizes == {
         "conv_0/bias": 20,
         "conv_0/kernel": 500,
