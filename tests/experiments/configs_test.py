@@ -23,8 +23,8 @@ def test_every_config_builds(name):
     config = ml_collections.FrozenConfigDict(module.get_config())
     assert config == ml_collections.FrozenConfigDict(module.get_config())  # Pure.
     model, optimizer, _ = build.functions(
-            config.model, config.backward, config.optimizer, config.compress, 10
-        )
+        config.model, config.backward, config.optimizer, config.compress, 10
+    )
     inputs = jnp.zeros([config.data.batch_size, 8, 8, 1])
     shapes = jax.eval_shape(lambda: state.create(model, optimizer, inputs, config.seed))
     assert "params" in shapes.variables

@@ -1,0 +1,107 @@
+"""Selection of the largest entries, and whole steps of error feedback, in multiples of a copy.
+
+    python -m benchmarks.compress                  25.6M floats, on one core; about 15 minutes
+    python -m benchmarks.compress --quick          small arrays, seconds; no claim can rest on it
+    python -m benchmarks.compress --part=exchange  the steps alone
+
+Times of different machines do not compare; a copy of the same floats, timed in the same run, does.
+"""
+
+import argparse
+import datetime
+import json
+import pathlib
+from typing import Any
+
+import jax
+
+from benchmarks import compress_exchange, compress_selection, machine, report, timing
+
+PARTS = ("selection", "exchange")
+DENSITIES = (0.01, 0.001)
+
+
+def run_exchange(quick: bool = False) -> dict[str, Any]:
+    """Times a step of every compressor and prints the tables.
+
+    Args:
+      quick: a few small tensors and few calls.
+
+    Returns:
+      The record that is written as JSON.
+    """
+    shapes = compress_exchange.quick_shapes() if quick else compress_exchange.resnet50_shapes()
+    effort = timing.QUICK if quick else timing.Effort(rounds=6, most_calls=6, warm=1)
+    records: list[dict[str, Any]] = []
+    for density in DENSITIES:
+        title = f"error feedback on {len(shapes)} tensors, density {density:g}"
+        found = list(compress_exchange.candidates(shapes, density))
+        functions = {candidate.name: candidate.run for candidate in found}
+        times = timing.measure(functions, jax.block_until_ready, effort)
+        rows = report.rows(title, found, times)
+        for row in rows:
+            row["copies"] = row["median_us"] / rows[0]["median_us"]
+        records += rows
+        print(f"\n## {title}\n{table(rows)}", flush=True)
+        jax.clear_caches()
+    return {"effort": effort._asdict(), "rows": records}
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Rows as text, in milliseconds and in copies."""
+    lines = [f"{'':28s} {'median ms':>10s} {'p10':>8s} {'p90':>8s} {'copies':>8s}"]
+    for row in rows:
+        cells = [row["median_us"], row["p10_us"], row["p90_us"]]
+        numbers = " ".join(
+            f"{cell / 1e3:{width}.1f}" for cell, width in zip(cells, (10, 8, 8), strict=True)
+        )
+        lines.append(f"{row['name']:28s} {numbers} {row['copies']:8.1f}")
+    return "\n".join(lines)
+
+
+def run(quick: bool = False, parts: tuple[str, ...] = PARTS) -> dict[str, Any]:
+    """Runs the parts.
+
+    Args:
+      quick: small arrays and few calls.
+      parts: of `PARTS`.
+
+    Returns:
+      The record that is written as JSON.
+    """
+    record: dict[str, Any] = {
+        "benchmark": "compress",
+        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "quick": quick,
+        "machine": machine.describe(),
+    }
+    if "selection" in parts:
+        record["selection"] = compress_selection.run(quick=quick)
+    if "exchange" in parts:
+        record["exchange"] = run_exchange(quick)
+    return record
+
+
+def main() -> None:
+    """Command line."""
+    # Not absl's flags: another benchmark has some of the same names.
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--out", type=pathlib.Path, help="JSON file; default: benchmarks/results")
+    parser.add_argument("--quick", action="store_true", help="few calls: tests the script itself")
+    parser.add_argument("--cores", type=int, default=1, help="processor cores; 0 for all")
+    parser.add_argument("--part", choices=PARTS, action="append", help="default: all parts")
+    options = parser.parse_args()
+    machine.use_cores(options.cores)
+    parts = tuple(options.part or PARTS)
+    record = run(options.quick, parts)
+    path = options.out
+    if path is None and not options.quick and parts == PARTS:
+        path = pathlib.Path(__file__).parent / "results" / "compress_cpu.json"
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        print(f"\nwritten to {path}")
+
+
+if __name__ == "__main__":
+    main()
