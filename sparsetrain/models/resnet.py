@@ -86,6 +86,7 @@ class ResNet(nn.Module):
         """
         if self.norm not in NORMS:
             raise ValueError(f"norm={self.norm!r} is unknown; choose one of {NORMS}")
+        norm: Any
         if self.norm == "batch":
             norm = functools.partial(nn.BatchNorm, use_running_average=not train, momentum=0.9)
         else:
