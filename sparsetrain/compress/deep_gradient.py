@@ -1,4 +1,4 @@
-"""Deep Gradient Compression (DGC): top-k by a sampled threshold, momentum correction, local clipping."""
+"""Deep Gradient Compression (DGC): sampled top-k, momentum correction, local clipping."""
 
 import dataclasses
 import math
@@ -140,7 +140,7 @@ def sampled_top_k(
       adaptations: how often tau is changed at most.
       resample: whether too many candidates are cut to the k largest at once; else tau is raised
         until they are few enough.
-      key: a typed JAX key, for an offset of the sample that changes; None begins at the first entry.
+      key: a typed JAX key, for an offset of the sample that changes; None: the first entry.
 
     Returns:
       A compressor; needs error feedback. Biased. Not all-reducible: workers send different

@@ -1,4 +1,4 @@
-"""gTop-k: the sparse vectors of all workers, merged in pairs; the result is as sparse as each of them."""
+"""gTop-k: the sparse vectors of all workers, merged in pairs into one that is as sparse as each."""
 
 import dataclasses
 import math

@@ -1,4 +1,4 @@
-"""ScaleCom: workers take turns to choose the positions for all (CLT-k); a memory with a low-pass filter."""
+"""ScaleCom: workers take turns to choose positions for all (CLT-k); a low-pass memory."""
 
 import dataclasses
 from typing import Any
@@ -52,7 +52,7 @@ class LeaderTopK(LeafCompressor):
 
 
 def leader_top_k(density: Density) -> LeaderTopK:
-    """Cyclic local top-k (CLT-k): in round t the worker t mod W chooses the positions, and all send there.
+    """Cyclic local top-k (CLT-k): in round t the worker t mod W chooses the positions for all.
 
         I = positions of the k largest |u| of worker t mod W,    C(u_i) = u_i on I, else 0
 
@@ -80,7 +80,7 @@ def leader_top_k(density: Density) -> LeaderTopK:
       ...     payload, state = compressor.compress(u, compressor.init(u))
       ...     return compressor.aggregate(payload, u, state, "workers").mean
       >>> u = jnp.array([[3.0, 1.0], [2.0, 4.0]])
-      >>> jax.vmap(one_round, axis_name="workers")(u).tolist()                   # the first one leads
+      >>> jax.vmap(one_round, axis_name="workers")(u).tolist()          # the first one leads
       [[2.5, 0.0], [2.5, 0.0]]
     """
     check(density)

@@ -114,7 +114,7 @@ class PowerCompressor(LeafCompressor):
 def factored(
     shape: tuple[int, ...], rank: int, min_compression_rate: float
 ) -> tuple[int, int, int] | None:
-    """(n, m, r) of a tensor that pays to be factored, n m / (r (n + m)) >= the least rate; else None.
+    """(n, m, r) of a tensor with n m / (r (n + m)) >= the least rate; None where it does not pay.
 
     Example:
       >>> factored((3, 3, 16, 64), 4, 2.0), factored((4, 4), 2, 2.0), factored((64,), 1, 2.0)
@@ -156,7 +156,7 @@ def power_step(matrix: jax.Array, state: Factor, axis_name: Any) -> tuple[jax.Ar
 def low_rank(
     rank: int, *, start_after: int = 0, min_compression_rate: float = 2.0, key: Any
 ) -> PowerCompressor:
-    """PowerSGD: the mean gradient matrix, projected onto r directions that follow it from round to round.
+    """PowerSGD: the mean gradient matrix, projected onto r directions that follow it.
 
         P = orthonormalise(mean_i(M_i Q)),    Q <- mean_i(M_i^T P),    update = P Q^T
 

@@ -29,15 +29,15 @@ class NaturalCompressor(LeafCompressor):
         words = lax.bitcast_convert_type(u.reshape(-1).astype(jnp.float32), jnp.uint32)
         draws = jax.random.bits(own_key(key, self.axis_name), words.shape, jnp.uint32)
         magnitudes, negative = words & 0x7FFFFFFF, words >> 31
-        # The mantissa is the distance to the power below, in 2^-23 of the gap: with that probability
-        # the sum carries into the exponent. Subnormal numbers need no case of their own.
+        # The mantissa is the distance to the power below, in 2^-23 of the gap: with that
+        # probability the sum carries into the exponent. Subnormals need no case of their own.
         carried = magnitudes + (draws >> (32 - MANTISSA_BITS))
         exponents = jnp.minimum(carried >> MANTISSA_BITS, LARGEST_EXPONENT)
         return Natural(((negative << 8) | exponents).astype(jnp.uint16), u.shape), state
 
 
 def natural(key: Any, *, axis_name: Any = None) -> NaturalCompressor:
-    """The power of two below or above, at random so that the mean is right: sign and exponent, nine bits.
+    """The power of two below or above, at random so that the mean is right; nine bits an entry.
 
         C(v) = sign(v) 2^e (1 + b),    |v| = 2^e (1 + f),    b ~ Bernoulli(f)
 

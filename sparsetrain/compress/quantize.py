@@ -57,7 +57,8 @@ def level_dtype(levels: int) -> np.dtype:
 def quantize(levels: int = 127, bucket: int = 128, *, key: Any, axis_name: Any = None) -> Quantizer:
     """QSGD: a sign, one of s + 1 levels, and the norm of a bucket.
 
-        a = s |v| / ||v||,    l = floor(a),    C(v) = ||v|| sign(v) (l + b) / s,    b ~ Bernoulli(a - l)
+        a = s |v| / ||v||,    l = floor(a),    b ~ Bernoulli(a - l)
+        C(v) = ||v|| sign(v) (l + b) / s
 
     Args:
       levels: s, at least 1.

@@ -58,8 +58,8 @@ def sign(momentum: float | None = None) -> SignVote:
       momentum: b of Signum, 0 <= b < 1; None for plain signs.
 
     Returns:
-      A compressor for `exchange(..., no_memory())`. Biased: all magnitudes are lost, so the learning
-      rate alone sets the length of a step. All-reducible: votes are summed as integers.
+      A compressor for `exchange(..., no_memory())`. Biased: all magnitudes are lost, so the
+      learning rate alone sets the length of a step. All-reducible: votes are summed as integers.
 
     Raises:
       ValueError: momentum outside [0, 1).

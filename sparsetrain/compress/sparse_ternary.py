@@ -1,4 +1,4 @@
-"""Sparse Ternary Compression (STC): positions, signs and one magnitude; up to the server and down again."""
+"""Sparse Ternary Compression (STC): positions, signs and one magnitude; up to a server and down."""
 
 import dataclasses
 from typing import Any, NamedTuple
@@ -58,8 +58,8 @@ def sparse_ternary(density: Density) -> SparseTernaryCompressor:
     Differs from the paper:
       1. Exactly k entries are sent, of equal ones the lower positions; and never a zero.
 
-    Reference: Sattler et al., Robust and Communication-Efficient Federated Learning from Non-IID Data
-    (arXiv 1903.02891).
+    Reference: Sattler et al., Robust and Communication-Efficient Federated Learning from Non-IID
+    Data (arXiv 1903.02891).
 
     Example:
       >>> u = jnp.array([0.5, -2.0, 0.1, 3.0, -1.5, 0.0, 1.0, -0.2])
@@ -122,7 +122,7 @@ def both_ways(up: Compressor, down: Compressor) -> BothWays:
 
     Args:
       up: of each worker; its memory is that of `exchange` or `local_steps`.
-      down: of the server. A randomised one must not be told an axis: all workers have to draw alike.
+      down: of the server. A randomised one must not be told an axis: all workers draw alike.
 
     Returns:
       A compressor. Nothing is lost: sum of updates + R + mean of the workers' residuals = sum of

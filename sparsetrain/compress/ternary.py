@@ -52,7 +52,7 @@ def clipped(u: jax.Array, factor: float) -> jax.Array:
 
 
 def own_key(key: Any, axis_name: Any) -> Any:
-    """A worker's own key, so that the rounding errors of workers average out; without an axis the same."""
+    """The key; a worker's own where an axis is named, so that their rounding errors average out."""
     return key if axis_name is None else jax.random.fold_in(key, lax.axis_index(axis_name))
 
 

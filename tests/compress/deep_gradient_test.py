@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -38,10 +40,11 @@ def test_golden_trace():
     assert step._cache_size() == 1
 
 
-def sent(u, density, **options):
-    compressor = compress.sampled_top_k(density, **options)
-    payload, _ = jax.jit(compressor.compress)(u, compressor.init(u))
-    return payload, np.asarray(payload.to_dense())
+@functools.cache
+def program(density, resample=True, sample=0.01):
+    """One compilation for all inputs: (u, key) -> payload."""
+    compressor = compress.sampled_top_k(density, resample=resample, sample=sample)
+    return jax.jit(lambda u, key: compressor.compress_leaf(u, (), jnp.int32(0), key)[0])
 
 
 @pytest.mark.parametrize("resample", [True, False])
@@ -51,7 +54,8 @@ def test_about_k_of_the_largest(kind, resample):
     u = rng.standard_normal(20_000).astype(np.float32)
     u = {"normal": u, "heavy": u**7, "sorted": np.sort(u), "rounded": np.round(u, 1)}[kind]
     u = u.reshape(100, 200)
-    payload, dense = sent(jnp.asarray(u), 0.02, resample=resample, key=KEY)
+    payload = program(0.02, resample)(jnp.asarray(u), KEY)
+    dense = np.asarray(payload.to_dense())
     k, count = 400, int(payload.count)
     assert 0.8 * k <= count <= k == payload.indices.shape[0]
     assert np.count_nonzero(dense) == count
@@ -66,18 +70,16 @@ def test_a_sample_that_sees_too_little_is_mended():
     u[:, :3] = np.linspace(1, 2, 300).reshape(100, 3)
     # Only every 199th or so entry is seen: the threshold may be anything.
     for seed in range(3):
-        payload, dense = sent(jnp.asarray(u), 0.01, sample=0.005, key=jax.random.key(seed))
+        payload = program(0.01, sample=0.005)(jnp.asarray(u), jax.random.key(seed))
+        dense = np.asarray(payload.to_dense())
         assert 160 <= int(payload.count) <= 200
         assert dense[dense != 0].min() >= 1
 
 
 def test_the_end_of_a_tensor_is_sent_as_often_as_its_beginning():
     u = jnp.asarray(np.random.default_rng(1).standard_normal((100, 200)), jnp.float32)
-    compressor = compress.sampled_top_k(0.02)
-    keys = jax.random.split(KEY, 40)
-    positions = jax.jit(
-        jax.vmap(lambda key: compressor.compress_leaf(u, (), jnp.int32(0), key)[0].to_dense() != 0)
-    )(keys)
+    keys = jax.random.split(KEY, 20)
+    positions = np.stack([program(0.02)(u, key).to_dense() != 0 for key in keys])
     exact = np.abs(u) >= np.sort(np.abs(u), axis=None)[-320]
     assert positions[:, exact].all()  # The first by position would miss some of the last.
 

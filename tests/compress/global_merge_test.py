@@ -32,7 +32,7 @@ def oracle(u, k):
     return whole, accepted
 
 
-@pytest.mark.parametrize("workers", [1, 2, 3, 4, 7])
+@pytest.mark.parametrize("workers", [1, 3, 4, 7])
 def test_merges_as_the_tree_does_and_nothing_is_lost(workers):
     rng = np.random.default_rng(workers)
     size, k = 24, 4
@@ -60,7 +60,8 @@ def test_what_was_dropped_early_goes_back_though_others_bring_its_position():
     # In the first pair the 5 beats the 4 at position 0; in the second position 0 wins.
     u = jnp.array([[4.0, 0, 0], [0, 5.0, 0], [9.0, 0, 0], [8.0, 0, 0]])
     tx = compress.exchange(compress.global_merge_top_k(1 / 3), axis_name="workers")
-    updates, states = jax.vmap(tx.update, axis_name="workers")(u, jax.vmap(tx.init)(u))
+    step = jax.jit(jax.vmap(tx.update, axis_name="workers"))
+    updates, states = step(u, jax.vmap(tx.init)(u))
     assert updates[0].tolist() == [17 / 4, 0, 0]
     assert states.memory.residual.tolist() == [[4, 0, 0], [0, 5, 0], [0, 0, 0], [0, 0, 0]]
 

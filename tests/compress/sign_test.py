@@ -18,7 +18,7 @@ def vote(gradients, **options):
     tx = compress.exchange(compress.sign(**options), compress.no_memory(), axis_name="workers")
     g = jnp.asarray(gradients, jnp.float32)
     states = jax.vmap(lambda row: tx.init(jnp.zeros_like(row)))(g)
-    updates, states = jax.vmap(tx.update, axis_name="workers")(g, states)
+    updates, states = jax.jit(jax.vmap(tx.update, axis_name="workers"))(g, states)
     np.testing.assert_array_equal(updates, np.broadcast_to(updates[:1], updates.shape))
     return updates[0].tolist(), states
 

@@ -62,7 +62,7 @@ def round_of(g, **options):
         done = compressor.aggregate(payload, u, state, "workers")
         return done.mean, done.accepted, payload.norms
 
-    return jax.vmap(one_round, axis_name="workers")(g)
+    return jax.jit(jax.vmap(one_round, axis_name="workers"))(g)
 
 
 def test_workers_share_a_scale_and_draw_for_themselves():
