@@ -1,6 +1,7 @@
 """ResNet for CIFAR: 6 n + 2 layers, as in section 4.2 of the ResNet paper."""
 
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
