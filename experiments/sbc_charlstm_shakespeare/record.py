@@ -73,7 +73,7 @@ def train(run: Run, corpus: text.Text) -> dict[str, Any]:
         run.optimizer(),
         run.clients,
         run.stops(),
-        lambda params: {"test_perplexity": perplexity(float(loss(params)))},
+        lambda state: {"test_perplexity": perplexity(float(loss(federated.server(state))))},
     )
     return content
 

@@ -101,8 +101,13 @@ def sent(state: State) -> dict[str, float]:
 
 
 def per_tensor(state: State, names: Sequence[str]) -> dict[str, dict[str, int]]:
-    """Name -> payload bits and entries that one client has sent of that tensor, the mean over clients."""
+    """Name -> payload bits and entries that one client has sent of that tensor, the mean over clients.
+
+    "all" -> those of everything, where one payload is made of the whole tree.
+    """
     found = tally.find(state.optimizer)
+    if found.bits.low.shape[-1] != len(names):
+        names = ["all"]
     counts = zip(
         names, tally.whole_numbers(found.bits), tally.whole_numbers(found.sent), strict=True
     )

@@ -90,7 +90,7 @@ def train(run: Run, dataset: data.Dataset) -> dict[str, Any]:
         run.optimizer(),
         run.clients,
         run.stops(),
-        lambda params: {"test_accuracy": float(accuracy(params, *test))},
+        lambda state: {"test_accuracy": float(accuracy(federated.server(state), *test))},
     )
     last_message = tally.find(state.optimizer).u
     is_binary = run.how.kind == "sbc"
@@ -105,7 +105,7 @@ def followed(
     optimizer: optax.GradientTransformation,
     clients: int,
     stops: Sequence[int],
-    measure: Callable[[Any], dict[str, float]],
+    measure: Callable[[federated.State], dict[str, float]],
 ) -> tuple[dict[str, Any], federated.State]:
     """Trains, and measures on the way.
 
@@ -115,7 +115,7 @@ def followed(
       optimizer: of one client.
       clients: number of clients.
       stops: steps at which is measured, rising; the last one ends the run.
-      measure: parameters of the server -> numbers by name.
+      measure: state -> numbers by name.
 
     Returns:
       "summary", "curves" and "tensors" of a result file; and the last state.
@@ -125,12 +125,12 @@ def followed(
     lines = []
     for stop in stops:
         state = advance(state, stop)
-        measured = measure(federated.server(state))
+        measured = measure(state)
         measured |= {"train_loss": float(jnp.mean(state.loss))}
         lines.append({"iteration": stop, **measured, **federated.sent(state)})
     last = lines[-1]
-    names, sizes = tree.paths(params), [leaf.size for leaf in jax.tree.leaves(params)]
-    counted = federated.per_tensor(state, names)
+    leaves = jax.tree.leaves(params)
+    entries = {path: leaf.size for path, leaf in zip(tree.paths(params), leaves, strict=True)}
     summary = {
         name: value for name, value in last.items() if name not in ("iteration", "dense_bits")
     }
@@ -143,8 +143,8 @@ def followed(
         },
         "curves": {name: [line[name] for line in lines] for name in last},
         "tensors": {
-            name: {"entries": size, **counted[name]}
-            for name, size in zip(names, sizes, strict=True)
+            name: {"entries": entries.get(name, sum(entries.values())), **counted}
+            for name, counted in federated.per_tensor(state, list(entries)).items()
         },
     }
     return content, state

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from sparsetrain.compress import Aggregate, Compressor, LeafCompressor
-from sparsetrain.payload import BitCount, Dense, Payload, is_payload
+from sparsetrain.payload import BitCount, Dense, Payload, SparseTree, is_payload
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,12 +29,14 @@ class TallyState(NamedTuple):
       bits: payload bits so far, [L].
       sent: entries sent so far, [L].
       u: what the last message was made of, a tree like the parameters.
+      accepted: what of it was sent.
     """
 
     inner: Any
     bits: BitCount
     sent: BitCount
     u: Any
+    accepted: Any
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,14 +49,20 @@ class Tally:
         state = self.compressor.init(params)
         message, _ = jax.eval_shape(self.compressor.compress, params, state)
         nothing = BitCount.of(jnp.zeros(len(payloads_of(message)), jnp.int32))
-        return TallyState(state, nothing, nothing, jax.tree.map(jnp.zeros_like, params))
+        zeros = jax.tree.map(jnp.zeros_like, params)
+        return TallyState(state, nothing, nothing, zeros, zeros)
 
     def compress(self, u: Any, state: TallyState) -> tuple[Any, TallyState]:
         message, inner = self.compressor.compress(u, state.inner)
         payloads = payloads_of(message)
         bits = [payload.payload_bits() for payload in payloads]
         sent = [BitCount.of(entries_of(payload)) for payload in payloads]
-        new = TallyState(inner, state.bits.plus(stacked(bits)), state.sent.plus(stacked(sent)), u)
+        new = state._replace(
+            inner=inner,
+            bits=state.bits.plus(stacked(bits)),
+            sent=state.sent.plus(stacked(sent)),
+            u=u,
+        )
         return message, new
 
     def decompress(self, payloads: Any) -> Any:
@@ -62,7 +70,7 @@ class Tally:
 
     def aggregate(self, payloads: Any, u: Any, state: TallyState, axis_name: Any) -> Aggregate:
         done = self.compressor.aggregate(payloads, u, state.inner, axis_name)
-        return done._replace(state=state._replace(inner=done.state))
+        return done._replace(state=state._replace(inner=done.state, accepted=done.accepted))
 
 
 def payloads_of(message: Any) -> list[Any]:
@@ -72,7 +80,9 @@ def payloads_of(message: Any) -> list[Any]:
 
 def entries_of(payload: Any) -> jax.Array | int:
     """How many entries a payload carries."""
-    return payload.values.size if isinstance(payload, Dense) else payload.count
+    if isinstance(payload, Dense):
+        return payload.values.size
+    return jnp.sum(payload.counts) if isinstance(payload, SparseTree) else payload.count
 
 
 def stacked(counts: list[BitCount]) -> BitCount:

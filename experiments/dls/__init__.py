@@ -1,0 +1,1 @@
+"""Dynamic layer-wise sparsification against its limits: one threshold for each layer, and one for all."""

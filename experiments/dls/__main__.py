@@ -1,0 +1,53 @@
+"""Runs what is missing of the grid, then writes tables and plots.
+
+    python -m experiments.dls --seeds=1
+
+Killed and started again with the same command it goes on with the first run that has no result. Needs the four
+MNIST files in $SPARSETRAIN_DATA/mnist.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+try:
+    from experiments.dls import report, runs
+    from experiments.dls.record import record
+except ImportError as error:
+    sys.exit(f"{error}: install what the experiment needs with  pip install 'sparsetrain[train]'")
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser("python -m experiments.dls")
+    parser.add_argument("--out", type=Path, default=report.RESULTS, help="folder of the results")
+    parser.add_argument(
+        "--only", action="append", choices=runs.COMPRESSORS, help="method, may be repeated"
+    )
+    parser.add_argument("--seeds", type=int, default=1, help="runs of each cell")
+    parser.add_argument("--iterations", type=int, default=1000, help="length of a run")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Runs the grid and reports."""
+    options = parse(argv)
+    wanted = options.only or list(runs.COMPRESSORS)
+    grid = [run for run in runs.grid(options.seeds, options.iterations) if run.method in wanted]
+    for number, run in enumerate(grid, 1):
+        begin = time.perf_counter()
+        try:
+            done = record(run, options.out)
+        except FileNotFoundError as error:
+            sys.exit(str(error))
+        if done:
+            seconds = time.perf_counter() - begin
+            print(f"{number} of {len(grid)}: {run.name} ({seconds:.0f} s)", flush=True)
+    report.write(options.out)
+    print(f"tables and plots: {options.out}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
