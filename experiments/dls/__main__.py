@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 try:
+    import jax
+
     from experiments.dls import report, runs
     from experiments.dls.record import record
 except ImportError as error:
@@ -42,6 +44,7 @@ def main(argv: Sequence[str]) -> None:
             done = record(run, options.out)
         except FileNotFoundError as error:
             sys.exit(str(error))
+        jax.clear_caches()  # What one method compiles, no other runs again.
         if done:
             seconds = time.perf_counter() - begin
             print(f"{number} of {len(grid)}: {run.name} ({seconds:.0f} s)", flush=True)

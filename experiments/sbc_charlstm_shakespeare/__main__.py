@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 try:
+    import jax
+
     from experiments.sbc_charlstm_shakespeare import report, runs
     from experiments.sbc_charlstm_shakespeare.record import record
 except ImportError as error:
@@ -51,6 +53,7 @@ def main(argv: Sequence[str]) -> None:
             done = record(run, options.out)
         except FileNotFoundError as error:
             sys.exit(str(error))
+        jax.clear_caches()  # What one method compiles, no other runs again.
         if done:
             seconds = time.perf_counter() - begin
             print(f"{number} of {len(wanted)}: {run.name} ({seconds:.0f} s)", flush=True)

@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 try:
+    import jax
+
     from experiments.sbc_lenet_mnist import report, runs
     from experiments.sbc_lenet_mnist.methods import METHODS
     from experiments.sbc_lenet_mnist.record import record
@@ -43,6 +45,7 @@ def main(argv: Sequence[str]) -> None:
             done = record(run, options.out)
         except FileNotFoundError as error:
             sys.exit(str(error))
+        jax.clear_caches()  # What one method compiles, no other runs again.
         if done:
             seconds = time.perf_counter() - begin
             print(f"{number} of {len(grid)}: {run.name} ({seconds:.0f} s)", flush=True)
