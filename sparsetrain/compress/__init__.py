@@ -5,6 +5,7 @@ from sparsetrain.compress.deep_gradient import deep_gradient, sampled_top_k
 from sparsetrain.compress.density import scheduled, warm_up
 from sparsetrain.compress.global_merge import global_merge_top_k
 from sparsetrain.compress.gradient_dropping import gradient_dropping
+from sparsetrain.compress.layerwise import layerwise
 from sparsetrain.compress.leader import leader_top_k, low_pass
 from sparsetrain.compress.ledger import Ledger, compression_ratio, find_ledgers, report
 from sparsetrain.compress.local_steps import LocalStepsState, local_steps, sync
@@ -12,6 +13,7 @@ from sparsetrain.compress.low_rank import low_rank
 from sparsetrain.compress.memory import no_memory, residual
 from sparsetrain.compress.momentum import mask_momentum, momentum_correction
 from sparsetrain.compress.natural import natural
+from sparsetrain.compress.norm_proportional import norm_proportional
 from sparsetrain.compress.one_bit import one_bit
 from sparsetrain.compress.quantize import quantize
 from sparsetrain.compress.random_k import random_k
@@ -29,9 +31,11 @@ COMPRESSORS = {
     "global_top_k": global_top_k,
     "gradient_dropping": gradient_dropping,
     "hard_threshold": hard_threshold,
+    "layerwise": layerwise,
     "leader_top_k": leader_top_k,
     "low_rank": low_rank,
     "natural": natural,
+    "norm_proportional": norm_proportional,
     "one_bit": one_bit,
     "quantize": quantize,
     "random_k": random_k,
@@ -61,6 +65,7 @@ __all__ = [
     "global_top_k",
     "gradient_dropping",
     "hard_threshold",
+    "layerwise",
     "leader_top_k",
     "local_steps",
     "low_pass",
@@ -69,6 +74,7 @@ __all__ = [
     "momentum_correction",
     "natural",
     "no_memory",
+    "norm_proportional",
     "one_bit",
     "quantize",
     "random_k",

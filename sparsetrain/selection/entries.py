@@ -113,6 +113,28 @@ def top_k_entries_of(leaves: Sequence[jax.Array], k: int) -> tuple[jax.Array, ja
     flat = [lax.stop_gradient(leaf).reshape(-1) for leaf in leaves]
     pattern, last = masks.cut(flat, threshold.find(flat, k), k)
     packed = [words.pack(masks.kept(leaf, pattern, last[i])) for i, leaf in enumerate(flat)]
+    return entries_of_packed([leaf.reshape(-1) for leaf in leaves], packed, k)
+
+
+def entries_of_packed(
+    leaves: Sequence[jax.Array], packed: Sequence[jax.Array], k: int
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """The entries of packed masks with k ones in all, as one list.
+
+    Args:
+      leaves: L flat arrays.
+      packed: their masks as words, see `words.pack`.
+      k: static, number of ones.
+
+    Returns:
+      entries, indices and counts, as of `top_k_entries_of`.
+
+    Example:
+      >>> leaves = [jnp.array([1.0, 3.0]), jnp.array([2.0])]
+      >>> packed = [words.pack(jnp.array([False, True])), words.pack(jnp.array([True]))]
+      >>> [part.tolist() for part in entries_of_packed(leaves, packed, 2)]
+      [[3.0, 2.0], [1, 0], [1, 1]]
+    """
     counts = jnp.stack([jnp.sum(words.ones(leaf), dtype=jnp.int32) for leaf in packed])
     # Words are 1/32 of the entries: these may be joined. Every leaf starts at a word of its own.
     joined = jnp.concatenate(packed)
@@ -125,7 +147,7 @@ def top_k_entries_of(leaves: Sequence[jax.Array], k: int) -> tuple[jax.Array, ja
     begun = jnp.zeros((k,), jnp.int32).at[starts].add(1, mode="drop", indices_are_sorted=True)
     owner = words.running_sum(begun) - 1
     indices = found - jnp.array(offsets, jnp.int32)[owner]
-    return _fetch([leaf.reshape(-1) for leaf in leaves], indices, starts, counts), indices, counts
+    return _fetch(leaves, indices, starts, counts), indices, counts
 
 
 def _fetch(
