@@ -95,8 +95,8 @@ def momentum_correction(
     Example:
       >>> memory = momentum_correction(0.9)
       >>> v, state = memory.compensate(jnp.array([1.0]), memory.init(jnp.zeros(1)))
-      >>> memory.compensate(jnp.array([1.0]), state)[0].round(2).tolist()       # 1 + 1.9
-      [2.9]
+      >>> round(float(memory.compensate(jnp.array([1.0]), state)[0][0]), 2)     # 1 + 1.9
+      2.9
     """
     if not 0.0 <= momentum < 1.0:
         raise ValueError(f"momentum={momentum}: must lie in [0, 1)")

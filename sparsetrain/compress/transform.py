@@ -57,15 +57,14 @@ def exchange(
         floating.
 
     Example:
-      >>> import jax.numpy as jnp, optax
+      >>> import jax.numpy as jnp
       >>> from sparsetrain import compress
-      >>> tx = optax.chain(compress.exchange(compress.top_k(density=0.5)), optax.sgd(1.0))
-      >>> params = jnp.zeros(2)
-      >>> updates, state = tx.update(jnp.array([3.0, 2.0]), tx.init(params), params)
+      >>> tx = compress.exchange(compress.top_k(density=0.5))
+      >>> updates, state = tx.update(jnp.array([3.0, 2.0]), tx.init(jnp.zeros(2)))
       >>> updates.tolist()
-      [-3.0, 0.0]
-      >>> tx.update(jnp.array([3.0, 2.0]), state, params)[0].tolist()         # 2 + 2 > 3
-      [0.0, -4.0]
+      [3.0, 0.0]
+      >>> tx.update(jnp.array([3.0, 2.0]), state)[0].tolist()         # 2 + 2 > 3
+      [0.0, 4.0]
     """
     memory = residual() if memory is None else memory
     check_parts(compressor, memory)
