@@ -24,6 +24,7 @@ from sparsetrain.compress.ternary import ternary
 from sparsetrain.compress.threshold import hard_threshold
 from sparsetrain.compress.top_k import global_top_k, top_k
 from sparsetrain.compress.transform import ExchangeState, exchange
+from sparsetrain.compress.variance_ratio import gradient_scales, initial_densities, variance_ratio
 
 # Compressor by name, for configs and for the contract tests. A new one is one file and one line here.
 COMPRESSORS = {
@@ -64,7 +65,9 @@ __all__ = [
     "global_merge_top_k",
     "global_top_k",
     "gradient_dropping",
+    "gradient_scales",
     "hard_threshold",
+    "initial_densities",
     "layerwise",
     "leader_top_k",
     "local_steps",
@@ -91,5 +94,6 @@ __all__ = [
     "sync",
     "ternary",
     "top_k",
+    "variance_ratio",
     "warm_up",
 ]
