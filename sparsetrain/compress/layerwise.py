@@ -1,6 +1,7 @@
 """Dynamic layer-wise sparsification (DLS): top-k of every layer, whose k move to one threshold."""
 
 import dataclasses
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -9,9 +10,12 @@ from jax import lax
 
 from sparsetrain import numerics, selection
 from sparsetrain.compress.compressor import Aggregate, check_floating, worker_mean
-from sparsetrain.compress.layerwise_adjust import PAIRINGS, adjusted, largest_remainder
+from sparsetrain.compress.layerwise_adjust import PAIRINGS, adjusted
+from sparsetrain.compress.layerwise_entries import largest
+from sparsetrain.compress.layerwise_layers import arrange
+from sparsetrain.compress.layerwise_ranks import ranked
+from sparsetrain.compress.layerwise_split import largest_remainder, split
 from sparsetrain.payload import SparseTree, golomb_parameter
-from sparsetrain.selection import packed_masks, ranked
 
 WORKERS = ("shared", "local")
 
@@ -21,6 +25,7 @@ class LayerwiseState(NamedTuple):
 
     step: jax.Array  # int32 scalar, rounds so far
     counts: jax.Array  # int32 [L], entries of each layer in the next round; they sum to K
+    thresholds: jax.Array  # float [L], least magnitude that each layer sent in this round
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,14 +38,17 @@ class Layerwise:
     pairing: str = "extreme"
     k_min: int = 0
     workers: str = "shared"
+    initial: tuple[float, ...] | None = None
 
     def init(self, params: Any) -> LayerwiseState:
         check_floating(params)
-        sizes = [leaf.size for leaf in jax.tree.leaves(params)]
-        total = sum(sizes)
-        k = selection.count(total, self.density) if total else 0
-        counts = _split(sizes, k, self.k_min)
-        return LayerwiseState(jnp.zeros((), jnp.int32), jnp.array(counts, jnp.int32))
+        leaves = jax.tree.leaves(params)
+        sizes = [leaf.size for leaf in leaves]
+        k = selection.count(sum(sizes), self.density) if sum(sizes) else 0
+        counts = split(sizes, k, self.k_min, self.initial)
+        dtype = numerics.accumulator_dtype(jnp.result_type(*leaves)) if leaves else jnp.float32
+        thresholds = jnp.zeros((len(sizes),), dtype)
+        return LayerwiseState(jnp.int32(0), jnp.array(counts, jnp.int32), thresholds)
 
     def compress(self, u: Any, state: LayerwiseState) -> tuple[SparseTree, LayerwiseState]:
         leaves = [leaf.reshape(-1) for leaf in jax.tree.leaves(u)]
@@ -51,23 +59,24 @@ class Layerwise:
         if not full:
             nothing = jnp.zeros((0,), jnp.float32)
             payload = SparseTree(nothing, nothing.astype(jnp.int32), state.counts, shapes, 0)
-            return payload, LayerwiseState(step, state.counts)
+            return payload, state._replace(step=step)
         slots = selection.count(total, self.density)
-        parts = [leaves[i] for i in full]
+        layers = arrange([lax.stop_gradient(leaves[i]) for i in full])
         where = jnp.array(full, jnp.int32)
         k = state.counts[where]
-        at = ranked(parts, k)
-        packed = packed_masks(parts, k, at)
-        values, indices, _ = selection.entries_of_packed(parts, packed, slots)
-        b = golomb_parameter(slots / total)
-        payload = SparseTree(values, indices, state.counts, shapes, b)
+        # Layers' thresholds change little from round to round: the search begins there.
+        at = ranked(layers, k, selection.magnitude_patterns(state.thresholds[where]))
+        values, indices = largest(layers, k, at, slots)
+        payload = SparseTree(values, indices, state.counts, shapes, golomb_parameter(slots / total))
 
         def adjust() -> jax.Array:
-            return adjusted(parts, k, at, self.steps, self.pairing, self.k_min)
+            return adjusted(layers, k, at, self.steps, self.pairing, self.k_min)
 
         is_due = step % self.interval == 0
         after = adjust() if self.interval == 1 else lax.cond(is_due, adjust, lambda: k)
-        return payload, LayerwiseState(step, state.counts.at[where].set(after))
+        sent = jnp.where(k > 0, selection.magnitude_of(at.least_in), 0)
+        thresholds = state.thresholds.at[where].set(sent.astype(state.thresholds.dtype))
+        return payload, LayerwiseState(step, state.counts.at[where].set(after), thresholds)
 
     def decompress(self, payloads: SparseTree) -> list[jax.Array]:
         """The leaves in order: the payload does not know the tree's keys."""
@@ -78,37 +87,14 @@ class Layerwise:
     ) -> Aggregate:
         sent = jax.tree.unflatten(jax.tree.structure(u), payloads.to_dense())
         if axis_name is not None and self.workers == "shared":
-            slots = payloads.values.shape[0]
-            summed = lax.psum(state.counts, axis_name)
-            counts = largest_remainder(summed, lax.axis_size(axis_name), slots)
+            workers, slots = lax.axis_size(axis_name), payloads.values.shape[0]
+            # Quotients and remainders apart: the sum of all workers' counts may overflow.
+            whole, rest = divmod(state.counts, workers)
+            whole = lax.psum(whole, axis_name)
+            rest = lax.psum(rest, axis_name)
+            counts = whole + largest_remainder(rest, workers, slots - jnp.sum(whole))
             state = state._replace(counts=counts)
         return Aggregate(worker_mean(sent, axis_name), sent, state)
-
-
-def _split(sizes: list[int], k: int, k_min: int) -> list[int]:
-    """k over the layers by size, by largest remainder, at least k_min (or its size) for each."""
-    total = max(1, sum(sizes))
-    least = [min(k_min, size) for size in sizes]
-    if sum(least) > k:
-        raise ValueError(
-            f"k_min={k_min}: {len(sizes)} layers need {sum(least)} entries and the density gives {k}; "
-            "lower k_min or raise the density"
-        )
-    exact = [k * size / total for size in sizes]
-    counts = [
-        min(size, max(floor, int(share)))
-        for size, share, floor in zip(sizes, exact, least, strict=True)
-    ]
-    while sum(counts) != k:
-        change = 1 if sum(counts) < k else -1
-        free = [
-            i
-            for i, count in enumerate(counts)
-            if (count < sizes[i] if change > 0 else count > least[i])
-        ]
-        chosen = max(free, key=lambda i: (change * (exact[i] - counts[i]), -i))
-        counts[chosen] += change
-    return counts
 
 
 def layerwise(
@@ -119,6 +105,7 @@ def layerwise(
     pairing: str = "extreme",
     k_min: int = 0,
     workers: str = "shared",
+    initial: Any = None,
 ) -> Layerwise:
     """Layer-wise top-k whose layers move towards one common threshold: DLS, DLS(s).
 
@@ -132,13 +119,16 @@ def layerwise(
     Args:
       density: fraction of all entries sent, 0 < density <= 1, a Python number.
       steps: adjustments after a round, s of DLS(s); None is OPTIMALADJUSTMENT, whose next selection
-        of the same u is exactly the global top-k.
+        of the same u is exactly the global top-k, ties included.
       interval: rounds between adjustments.
       pairing: "extreme" exchanges between the two layers furthest apart; "sorted" pairs lowest with
         highest, second lowest with second highest, and so on.
       k_min: least entries of a layer; above 0 equality with the global top-k is out of reach.
       workers: with an axis name, "shared" takes the mean of the workers' counts, so all send alike;
         "local" leaves each its own.
+      initial: densities of the leaves before the first adjustment, a list in their order or a tree
+        like the parameters, such as `initial_densities` gives; only their proportions count. None:
+        the same for all, which is layer-wise top-k.
 
     Returns:
       A compressor whose payload is one `SparseTree` of exactly K slots, of static shape while the
@@ -175,4 +165,8 @@ def layerwise(
         raise ValueError(f"k_min={k_min}: must not be negative")
     if workers not in WORKERS:
         raise ValueError(f"workers={workers!r}: choose one of {WORKERS}")
-    return Layerwise(float(density), steps, interval, pairing, k_min, workers)
+    if initial is not None:
+        initial = tuple(float(share) for share in jax.tree.leaves(initial))
+        if not all(0.0 <= share <= 1.0 for share in initial) or not math.fsum(initial):
+            raise ValueError(f"initial={initial}: densities lie between 0 and 1, not all of them 0")
+    return Layerwise(float(density), steps, interval, pairing, k_min, workers, initial)

@@ -1,6 +1,5 @@
 """How DLS moves entries between layers: from the lowest threshold to the highest, halfway, never past the crossing."""
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -8,7 +7,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from sparsetrain import selection
-from sparsetrain.selection import Ranked
+from sparsetrain.compress.layerwise_layers import Layers, counts
+from sparsetrain.compress.layerwise_ranks import Ranked, ranked
 
 PAIRINGS = ("extreme", "sorted")
 PROBES = 5  # thresholds that one pass of counting takes
@@ -27,26 +27,11 @@ class Pairs(NamedTuple):
     receiver: jax.Array
     moves: jax.Array
 
-
-def largest_remainder(total: jax.Array, parts: int, whole: int) -> jax.Array:
-    """Integers near total / parts that sum to `whole`, the sum of the exact quotients.
-
-    Args:
-      total: [L] int32; sums to parts * whole.
-      parts: W.
-      whole: K.
-
-    Returns:
-      [L] int32; the largest remainders are rounded up, the earlier of equals first.
-
-    Example:
-      >>> largest_remainder(jnp.array([3, 5, 4]), 2, 6).tolist()
-      [2, 2, 2]
-    """
-    base, rest = total // parts, total % parts
-    order = jnp.argsort(-rest, stable=True)
-    rank = jnp.zeros_like(order).at[order].set(jnp.arange(order.shape[0], dtype=order.dtype))
-    return base + (rank < whole - jnp.sum(base)).astype(base.dtype)
+    def members(self, layers: int) -> jax.Array:
+        """[layers] bool, whether a layer is in a pair that moves."""
+        ends = jnp.concatenate([self.giver, self.receiver])
+        ends = jnp.where(jnp.concatenate([self.moves, self.moves]), ends, layers)
+        return jnp.zeros((layers,), bool).at[ends].set(True, mode="drop")
 
 
 def thresholds_of(k: jax.Array, at: Ranked) -> jax.Array:
@@ -74,25 +59,25 @@ def sorted_pairs(k: jax.Array, sizes: jax.Array, at: Ranked, k_min: int) -> Pair
 
 
 def one_step(
-    leaves: Sequence[jax.Array], k: jax.Array, at: Ranked, pairing: str, k_min: int
-) -> tuple[jax.Array, jax.Array]:
+    layers: Layers, k: jax.Array, at: Ranked, pairing: str, k_min: int
+) -> tuple[jax.Array, Pairs]:
     """ONESTEPADJUSTMENT: moves entries from givers to receivers.
 
     Args:
-      leaves: L flat arrays.
+      layers: the leaves.
       k: [L] int32, entries of each layer.
-      at: `selection.ranked(leaves, k)`.
+      at: `ranked(layers, k)`.
       pairing: "extreme" or "sorted".
       k_min: least entries of a layer.
 
     Returns:
       k: [L] int32 with the same sum.
-      moved: bool scalar; false once the stopping test holds.
+      pairs: those that were looked at; none moves once the stopping test holds.
     """
-    sizes = jnp.array([leaf.shape[0] for leaf in leaves], jnp.int32)
+    sizes = layers.sizes
     extreme = extreme_pair(k, sizes, at, k_min)
-    if pairing == "extreme" or len(leaves) < 2:
-        return _exchange(leaves, k, at, extreme, sizes, k_min), jnp.any(extreme.moves)
+    if pairing == "extreme" or k.shape[0] < 2:
+        return _exchange(layers, k, at, extreme, sizes, k_min), extreme
     pairs = sorted_pairs(k, sizes, at, k_min)
     # Where no sorted pair moves, the extreme one does; it takes the first place.
     alone = Pairs(
@@ -102,11 +87,11 @@ def one_step(
     )
     any_moves = jnp.any(pairs.moves)
     chosen = jax.tree.map(lambda a, b: jnp.where(any_moves, a, b), pairs, alone)
-    return _exchange(leaves, k, at, chosen, sizes, k_min), jnp.any(chosen.moves)
+    return _exchange(layers, k, at, chosen, sizes, k_min), chosen
 
 
 def _exchange(
-    leaves: Sequence[jax.Array],
+    layers: Layers,
     k: jax.Array,
     at: Ranked,
     pairs: Pairs,
@@ -116,20 +101,21 @@ def _exchange(
     giver, receiver = pairs.giver, pairs.receiver
     low = at.least_in[giver]
     high = thresholds_of(k, at)[receiver]
+    # Halves first: the sum might overflow.
     middle = selection.magnitude_patterns(
-        0.5 * (selection.magnitude_of(low) + selection.magnitude_of(high))
+        0.5 * selection.magnitude_of(low) + 0.5 * selection.magnitude_of(high)
     )
 
     def counted(of_giver: jax.Array, of_receiver: jax.Array) -> tuple[jax.Array, jax.Array]:
         """#{giver >= threshold} and #{receiver >= threshold}, thresholds [P, 5] of each pair."""
-        probes = jnp.zeros((len(leaves), PROBES), of_giver.dtype)
-        # A pair that does not move may name layers of another; the moving ones are written last.
-        at_giver = jnp.where(pairs.moves, giver, len(leaves))
-        at_receiver = jnp.where(pairs.moves, receiver, len(leaves))
+        probes = jnp.zeros((k.shape[0], PROBES), of_giver.dtype)
+        # A pair that does not move may name a layer of one that does: it writes nothing.
+        at_giver = jnp.where(pairs.moves, giver, k.shape[0])
+        at_receiver = jnp.where(pairs.moves, receiver, k.shape[0])
         probes = probes.at[at_giver].set(of_giver, mode="drop")
         probes = probes.at[at_receiver].set(of_receiver, mode="drop")
-        counts = selection.counts_per_leaf(leaves, probes)
-        return counts[giver], counts[receiver]
+        found = counts(layers, probes, pairs.members(k.shape[0]))
+        return found[giver], found[receiver]
 
     def selected_below(reached: jax.Array) -> jax.Array:
         return k[giver] - jnp.minimum(k[giver], reached)
@@ -188,7 +174,7 @@ def _exchange(
 
 
 def adjusted(
-    leaves: Sequence[jax.Array],
+    layers: Layers,
     k: jax.Array,
     at: Ranked,
     steps: int | None,
@@ -198,27 +184,50 @@ def adjusted(
     """Counts after so many steps, or after all (`steps=None`: OPTIMALADJUSTMENT).
 
     Args:
-      leaves: L flat arrays.
+      layers: the leaves.
       k: [L] int32.
-      at: `selection.ranked(leaves, k)`.
-      steps: s of DLS(s); None repeats until the stopping test holds.
+      at: `ranked(layers, k)`.
+      steps: s of DLS(s); None repeats until the stopping test holds, and then gives entries tied at
+        the common threshold to the earlier layers, as `global_top_k` does.
       pairing: "extreme" or "sorted".
       k_min: least entries of a layer.
 
     Returns:
       [L] int32 with the same sum.
     """
-    k, moved = one_step(leaves, k, at, pairing, k_min)
+    k, pairs = one_step(layers, k, at, pairing, k_min)
     if steps == 1:
         return k
 
     def goes_on(state: Any) -> jax.Array:
-        number, _, moved = state
-        return moved if steps is None else moved & (number < steps)
+        number, _, _, pairs = state
+        is_due = jnp.any(pairs.moves)
+        return is_due if steps is None else is_due & (number < steps)
 
     def again(state: Any) -> Any:
-        number, k, _ = state
-        k, moved = one_step(leaves, k, selection.ranked(leaves, k), pairing, k_min)
-        return number + 1, k, moved
+        number, k, at, pairs = state
+        # Only the layers that moved are looked at anew.
+        is_new = pairs.members(k.shape[0])
+        fresh = ranked(layers, k, thresholds_of(k, at), is_new)
+        at = jax.tree.map(lambda new, old: jnp.where(is_new, new, old), fresh, at)
+        k, pairs = one_step(layers, k, at, pairing, k_min)
+        return number + 1, k, at, pairs
 
-    return lax.while_loop(goes_on, again, (jnp.int32(1), k, moved))[1]
+    _, k, at, _ = lax.while_loop(goes_on, again, (jnp.int32(1), k, at, pairs))
+    return _ties_by_index(layers, k, at) if steps is None and k_min == 0 else k
+
+
+def _ties_by_index(layers: Layers, k: jax.Array, at: Ranked) -> jax.Array:
+    """Counts of the global top-k, ties to the earlier layer, once the stopping test holds.
+
+    Ties at zero stay where they are: it makes no difference what zeros are sent, but a round of
+    nothing but zeros would leave all entries to the first layer.
+    """
+    lowest = jnp.min(at.least_in)  # The common threshold; layers without entries are above it.
+    steps = jnp.arange(PROBES, dtype=lowest.dtype)
+    probes = jnp.broadcast_to((lowest + jnp.minimum(steps, 1))[None], (k.shape[0], PROBES))
+    found = counts(layers, probes, jnp.ones(k.shape, bool))
+    ties, above = found[:, 0] - found[:, 1], found[:, 1]
+    before = jnp.cumsum(ties, dtype=jnp.int32) - ties
+    left = jnp.sum(k - above, dtype=jnp.int32)
+    return jnp.where(lowest > 0, above + jnp.clip(left - before, 0, ties), k)

@@ -1,6 +1,8 @@
 """DEFT's allocation: every tensor's share of the entries follows its norm, anew in every round."""
 
 import dataclasses
+import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -9,6 +11,9 @@ from jax import lax
 
 from sparsetrain import numerics, selection
 from sparsetrain.compress.compressor import Aggregate, check_floating, worker_mean
+from sparsetrain.compress.layerwise_entries import largest
+from sparsetrain.compress.layerwise_layers import arrange
+from sparsetrain.compress.layerwise_ranks import ranked
 from sparsetrain.compress.top_k import TreeState
 from sparsetrain.payload import SparseTree
 
@@ -24,23 +29,52 @@ def allocation(norms: jax.Array, sizes: jax.Array, k: int) -> jax.Array:
       k: entries to give away.
 
     Returns:
-      [L] int32; the maximum with 1 may push the sum above k, by less than L.
+      [L] int32; the maximum with 1 may push the sum above k, to k + L at the most.
 
     Example:
       >>> allocation(jnp.array([1.0, 3.0]), jnp.array([9, 9]), 4).tolist()
       [1, 3]
     """
     order = jnp.argsort(-norms, stable=True)
+    ordered = norms[order]
+    # Sums of what is left, not one sum less what is gone: the small norms would drown in that.
+    rest = jnp.cumsum(ordered[::-1])[::-1]
+    shares = ordered / jnp.maximum(rest, jnp.finfo(norms.dtype).tiny)
 
-    def give(rests: tuple[jax.Array, jax.Array], layer: jax.Array) -> Any:
-        entries, norm = rests
-        share = entries * norms[layer] / jnp.maximum(norm, jnp.finfo(norms.dtype).tiny)
-        given = jnp.clip(jnp.floor(share).astype(jnp.int32), 1, sizes[layer])
-        return (jnp.maximum(entries - given, 0.0), norm - norms[layer]), given
+    def give(entries: jax.Array, layer: Any) -> tuple[jax.Array, jax.Array]:
+        share, size = layer
+        wished = jnp.floor(share * entries.astype(share.dtype)).astype(jnp.int32)
+        # `entries` itself is a bound, so that float rounding cannot exceed the payload's slots.
+        given = jnp.clip(jnp.minimum(wished, entries), 1, size)
+        return jnp.maximum(entries - given, 0), given
 
-    start = (jnp.asarray(k, norms.dtype), jnp.sum(norms))
-    _, given = lax.scan(give, start, order)
+    _, given = lax.scan(give, jnp.int32(k), (shares, sizes[order]))
     return jnp.zeros_like(sizes).at[order].set(given)
+
+
+def split(sizes: Sequence[int], parts: int) -> list[tuple[int, int, int]]:
+    """Cuts every tensor that has more than its share of all entries.
+
+    Args:
+      sizes: N_l, entries of each tensor.
+      parts: P; tensors of more than sum(N_l) / P entries are cut in P parts as equal as possible.
+
+    Returns:
+      (tensor, first, last + 1) of every part, none of them empty.
+
+    Example:
+      >>> split([7, 2, 0], 3)
+      [(0, 0, 3), (0, 3, 5), (0, 5, 7), (1, 0, 2)]
+    """
+    total, found = sum(sizes), []
+    for tensor, size in enumerate(sizes):
+        pieces = parts if size * parts > total else 1
+        ends = [
+            0,
+            *itertools.accumulate(size // pieces + (i < size % pieces) for i in range(pieces)),
+        ]
+        found += [(tensor, a, b) for a, b in itertools.pairwise(ends) if a < b]
+    return found
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,6 +82,7 @@ class NormProportional:
     """See `norm_proportional`."""
 
     density: float
+    parts: int = 1
 
     def init(self, params: Any) -> TreeState:
         check_floating(params)
@@ -56,24 +91,27 @@ class NormProportional:
     def compress(self, u: Any, state: TreeState) -> tuple[SparseTree, TreeState]:
         shapes = tuple(leaf.shape for leaf in jax.tree.leaves(u))
         leaves = [leaf.reshape(-1) for leaf in jax.tree.leaves(u)]
-        full = [i for i, leaf in enumerate(leaves) if leaf.size]
-        parts, total = [leaves[i] for i in full], sum(leaf.size for leaf in leaves)
-        k = selection.count(total, self.density) if total else 0
-        slots = min(total, k + len(full))
+        where = split([leaf.size for leaf in leaves], self.parts)
         counts = jnp.zeros((len(leaves),), jnp.int32)
-        if not full:
+        if not where:
             nothing = jnp.zeros((0,), jnp.float32)
             payload = SparseTree(nothing, nothing.astype(jnp.int32), counts, shapes, 0)
             return payload, TreeState(state.step + 1)
-        norms = jnp.stack([jnp.sqrt(jnp.sum(leaf * leaf)) for leaf in parts])
-        given = allocation(norms, jnp.array([leaf.size for leaf in parts], jnp.int32), k)
-        at = selection.ranked(parts, given)
-        packed = selection.packed_masks(parts, given, at)
-        values, indices, _ = selection.entries_of_packed(parts, packed, slots)
-        is_used = jnp.arange(slots) < jnp.sum(given)
-        values = jnp.where(is_used, values, jnp.zeros_like(values))
-        counts = counts.at[jnp.array(full, jnp.int32)].set(given)
-        indices = jnp.where(is_used, indices, 0)
+        pieces = [leaves[tensor][first:end] for tensor, first, end in where]
+        total = sum(leaf.size for leaf in leaves)
+        k = selection.count(total, self.density, "floor")
+        # At least one entry of each piece: one more than k for each at the most.
+        slots = min(total, k + len(pieces))
+        norms = jnp.stack([jnp.sqrt(jnp.sum(piece * piece)) for piece in pieces])
+        given = allocation(norms, jnp.array([piece.size for piece in pieces], jnp.int32), k)
+        layers = arrange(pieces)
+        at = ranked(layers, given, jnp.zeros(given.shape, layers.rows.dtype))
+        values, indices = largest(layers, given, at, slots)
+        tensors, firsts, _ = (jnp.array(column, jnp.int32) for column in zip(*where, strict=True))
+        slot = jnp.arange(slots, dtype=jnp.int32)
+        piece = jnp.searchsorted(jnp.cumsum(given), slot, side="right")
+        indices = indices + firsts.at[piece].get(mode="fill", fill_value=0)
+        counts = counts.at[tensors].add(given)
         return SparseTree(values, indices, counts, shapes, None), TreeState(state.step + 1)
 
     def decompress(self, payloads: SparseTree) -> list[jax.Array]:
@@ -87,21 +125,28 @@ class NormProportional:
         return Aggregate(worker_mean(sent, axis_name), sent, state)
 
 
-def norm_proportional(density: float) -> NormProportional:
+def norm_proportional(density: float, *, parts: int = 1) -> NormProportional:
     """Top-k of every tensor, k in proportion to its norm: DEFT's one-shot rival of DLS.
 
+        in descending order of the norms:  k_l = max(1, floor(k_rest ||u_l|| / norm_rest))
+
     Args:
-      density: fraction of all entries sent, 0 < density <= 1, a Python number.
+      density: fraction of all entries sent, 0 < density <= 1, a Python number. k is rounded down.
+      parts: in how many parts tensors of more than N / parts entries are cut first; each part has
+        its own norm and its own k. As many as workers, in the reference code.
 
     Returns:
-      A compressor whose payload is one `SparseTree` with room for K + L entries, L tensors.
+      A compressor whose payload is one `SparseTree`. At least one entry of each of L parts is sent,
+      so they may be more than k in all: the payload has k + L slots, those left over unused. Its
+      `decompress` returns the list of leaves.
 
     Raises:
-      ValueError: density out of range.
+      ValueError: density out of range, parts below 1.
 
     Differs from the reference code:
-      1. One worker selects from all tensors; its division of labour between workers (splitting large
-         tensors, packing parts into bins) is left out.
+      1. Every worker selects from all parts; packing parts into bins, one for each worker, is left
+         out, and with it the union of the bins' positions.
+      2. k is at least 1; tensors are cut as evenly as possible.
 
     Reference: Yoon and Oh, DEFT (ICPP 2023), its reference code.
 
@@ -112,4 +157,6 @@ def norm_proportional(density: float) -> NormProportional:
       [2, 1]
     """
     numerics.check_density(density)
-    return NormProportional(float(density))
+    if parts < 1:
+        raise ValueError(f"parts={parts}: must be at least 1, which cuts no tensor")
+    return NormProportional(float(density), parts)

@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 
 from sparsetrain import compress, selection
-from sparsetrain.compress.layerwise_adjust import largest_remainder, one_step
+from sparsetrain.compress.layerwise_adjust import one_step
+from sparsetrain.compress.layerwise_layers import arrange
+from sparsetrain.compress.layerwise_ranks import ranked
+from sparsetrain.compress.layerwise_split import largest_remainder, split
 
 
 def order(u):
@@ -51,12 +54,13 @@ def oracle_step(leaves, k, pairing="extreme", k_min=0):
 
 def step(leaves, k, pairing="extreme", k_min=0):
     leaves, k = [jnp.asarray(leaf, jnp.float32) for leaf in leaves], jnp.array(k, jnp.int32)
-    after, moved = jitted_step(leaves, k, pairing, k_min)
-    return after.tolist(), bool(moved)
+    after, pairs = jitted_step(leaves, k, pairing, k_min)
+    return after.tolist(), bool(pairs.moves.any())
 
 
 def _step(leaves, k, pairing, k_min):
-    return one_step(leaves, k, selection.ranked(leaves, k), pairing, k_min)
+    layers = arrange(leaves)
+    return one_step(layers, k, ranked(layers, k, jnp.zeros(k.shape, jnp.int32)), pairing, k_min)
 
 
 jitted_step = jax.jit(_step, static_argnums=(2, 3))
@@ -83,7 +87,7 @@ def example(seed, kind):
     for size in SIZES:
         scale = 10 ** rng.uniform(-1.5, 0.5)
         leaf = scale * (rng.laplace(size=size) if kind == "laplace" else rng.standard_normal(size))
-        leaves.append((np.round(leaf) if kind == "ties" else leaf).astype(np.float32))
+        leaves.append((np.round(10 * leaf) if kind == "ties" else leaf).astype(np.float32))
     return leaves
 
 
@@ -111,55 +115,93 @@ def test_steps_are_those_of_the_oracle_until_the_global_top_k(pairing, kind):
         np.testing.assert_array_equal(np.sort(chosen), np.sort(flat)[::-1][:total][::-1])
 
 
-def tree(seed=0):
-    return {str(i): jnp.asarray(leaf) for i, leaf in enumerate(example(seed, "normal"))}
+def tree(seed=0, kind="normal"):
+    return {str(i): jnp.asarray(leaf) for i, leaf in enumerate(example(seed, kind))}
 
 
-def test_optimal_adjustment_is_the_global_top_k_of_the_next_round():
-    u, dls, exact = tree(), compress.layerwise(0.15, steps=None), compress.global_top_k(0.15)
-    state = dls.init(u)
-    compressed = jax.jit(dls.compress)
-    first, state = compressed(u, state)
-    second, state = compressed(u, state)
-    best, _ = exact.compress(u, exact.init(u))
-    assert first.counts.tolist() != second.counts.tolist()
-    for name in ("values", "indices", "counts"):
-        np.testing.assert_array_equal(getattr(second, name), getattr(best, name))
-    assert state.counts.tolist() == second.counts.tolist()  # Idempotent.
+@pytest.mark.parametrize("kind", ["normal", "ties"])
+def test_optimal_adjustment_is_the_global_top_k_of_the_same_u(kind):
+    dls, exact = compress.layerwise(0.15, steps=None), compress.global_top_k(0.15)
+    compressed, best_of = jax.jit(dls.compress), jax.jit(exact.compress)
+    total = selection.count(sum(SIZES), 0.15)
+    for seed in range(4):
+        u = tree(seed, kind)
+        first, state = compressed(u, dls.init(u))
+        second, after = compressed(u, state)
+        best, _ = best_of(u, exact.init(u))
+        assert first.counts.tolist() != second.counts.tolist()
+        for name in ("values", "indices", "counts"):
+            np.testing.assert_array_equal(getattr(second, name), getattr(best, name))
+        assert after.counts.tolist() == second.counts.tolist()  # Idempotent.
+        # A sort of the concatenation; a shared threshold by counting; a global magnitude mask.
+        flat = np.concatenate(list(u.values()))
+        mask = np.zeros(flat.shape, bool)
+        mask[order(flat)[:total]] = True
+        leaf_of = np.repeat(np.arange(len(SIZES)), SIZES)
+        assert second.counts.tolist() == np.bincount(leaf_of[mask], minlength=5).tolist()
+        threshold = selection.kth_magnitude_of(list(u.values()), total)
+        reaching = [int((jnp.abs(leaf) >= threshold).sum()) for leaf in u.values()]
+        if kind == "normal":
+            assert second.counts.tolist() == reaching
+        assert sum(reaching) >= total
+        sent = np.concatenate(dls.decompress(second))
+        np.testing.assert_array_equal(sent, np.where(mask, flat, 0))
     assert compressed._cache_size() == 1
 
 
 def test_the_first_round_is_layer_wise_and_the_sum_never_moves():
-    u, dls = tree(), compress.layerwise(0.15, steps=2)
-    state = dls.init(u)
+    dls = compress.layerwise(0.15, steps=2)
+    state = dls.init(tree())
     k = selection.count(sum(SIZES), 0.15)
     exact = [k * size / sum(SIZES) for size in SIZES]
     assert all(abs(n - e) <= 1 for n, e in zip(state.counts.tolist(), exact, strict=True))
     compressed = jax.jit(dls.compress)
     for seed in range(4):
+        expected = state.counts.tolist()
+        for _ in range(2):
+            expected = oracle_step(list(tree(seed).values()), expected)
         payload, state = compressed(tree(seed), state)
         dense = dls.decompress(payload)
-        for leaf, u_leaf, n in zip(
-            dense, tree(seed).values(), payload.counts.tolist(), strict=True
+        counts = payload.counts.tolist()
+        for leaf, u, n, low in zip(
+            dense, tree(seed).values(), counts, state.thresholds.tolist(), strict=True
         ):
-            assert sorted(np.flatnonzero(leaf)) == sorted(order(np.asarray(u_leaf))[:n])
-        assert int(state.counts.sum()) == k
+            chosen = order(np.asarray(u))[:n]
+            assert np.flatnonzero(leaf).tolist() == sorted(chosen)
+            assert low == (np.abs(u)[chosen[-1]] if n else 0)
+        assert state.counts.tolist() == expected and sum(expected) == k
+    assert compressed._cache_size() == 1
 
 
-def test_steps_and_interval():
-    u = tree(3)
-    many, one = compress.layerwise(0.15, steps=3), compress.layerwise(0.15, interval=2)
-    _, after = many.compress(u, many.init(u))
-    k = many.init(u).counts.tolist()
-    for _ in range(3):
-        k, _ = step(list(u.values()), k)
-    assert after.counts.tolist() == k
-    state = one.init(u)
+def test_adjusts_every_so_many_rounds():
+    u, dls = tree(3), compress.layerwise(0.15, interval=2)
+    compressed, state = jax.jit(dls.compress), dls.init(tree(3))
     seen = [state.counts.tolist()]
     for _ in range(4):
-        _, state = one.compress(u, state)
+        _, state = compressed(u, state)
         seen.append(state.counts.tolist())
-    assert seen[0] == seen[1] and seen[1] != seen[2] and seen[2] == seen[3]
+    assert seen[0] == seen[1] and seen[1] != seen[2] and seen[2] == seen[3] != seen[4]
+
+
+def test_thresholds_approach_by_half_where_there_is_mass_between():
+    rng = np.random.default_rng(0)
+    for seed in range(20):
+        leaves = [rng.standard_normal(4000), rng.uniform(0.75, 1.0) * rng.laplace(size=4000)]
+        k = [200, 200]
+        low = [np.sort(np.abs(leaf))[::-1][199] for leaf in leaves]
+        after, moved = step(leaves, k)
+        new = [np.sort(np.abs(leaf))[::-1][n - 1] for leaf, n in zip(leaves, after, strict=True)]
+        assert moved and sum(after) == 400, seed
+        # One entry more than half, for thresholds are entries.
+        assert abs(new[0] - new[1]) <= 0.52 * abs(low[0] - low[1])
+        assert min(low) <= min(new) and max(new) <= max(low)
+
+
+def test_equal_layers_are_left_alone():
+    leaf = np.random.default_rng(0).standard_normal(50)
+    assert step([leaf, leaf, leaf], (7, 7, 7)) == ([7, 7, 7], False)
+    # Ties are enough: what is not larger does not displace.
+    assert step([np.ones(5), np.ones(5)], (1, 3)) == ([1, 3], False)
 
 
 @pytest.mark.parametrize("workers", ["shared", "local"])
@@ -167,13 +209,110 @@ def test_workers(workers):
     dls = compress.layerwise(0.15, workers=workers)
     tx = compress.exchange(dls, axis_name="workers")
     stack = jax.tree.map(lambda *leaves: jnp.stack(leaves), *(tree(seed) for seed in range(4)))
-    state = jax.vmap(tx.init)(stack)
+    start = state = jax.vmap(tx.init)(stack)
     run = jax.jit(jax.vmap(tx.update, axis_name="workers"))
+    seen = []
     for _ in range(2):
         _, state = run(stack, state)
-    counts = np.asarray(state.compressor.counts)
-    assert (counts.sum(axis=1) == selection.count(sum(SIZES), 0.15)).all()
-    assert bool((counts == counts[:1]).all()) == (workers == "shared")
+        seen.append(np.asarray(state.compressor.counts))
+    assert all((counts.sum(axis=1) == selection.count(sum(SIZES), 0.15)).all() for counts in seen)
+    assert all(bool((c == c[:1]).all()) == (workers == "shared") for c in seen)
+    k = start.compressor.counts[0].tolist()
+    own = np.array([oracle_step(list(tree(seed).values()), k) for seed in range(4)])
+    if workers == "local":
+        np.testing.assert_array_equal(seen[0], own)
+    else:
+        assert (np.abs(seen[0][0] - own.mean(axis=0)) < 1).all()
+    assert run._cache_size() == 1
+
+
+def test_a_worker_with_nothing_finite_to_say_keeps_its_counts():
+    tx = compress.exchange(compress.layerwise(0.15))
+    update, state = jax.jit(tx.update), tx.init(tree())
+    _, state = update(tree(), state)
+    broken = {**tree(1), "1": tree(1)["1"].at[2].set(jnp.nan)}
+    updates, after = update(broken, state)
+    assert after.compressor.counts.tolist() == state.compressor.counts.tolist()
+    assert not any(leaf.any() for leaf in updates.values())
+
+
+def test_conserves_and_takes_any_tree():
+    u = {
+        "scalar": jnp.float32(3.0),
+        "empty": jnp.zeros((0, 4)),
+        "none": None,
+        "half": jnp.ones((5,), jnp.bfloat16),
+        "w": jnp.linspace(-1.0, 2.0, 42).reshape(6, 7),
+    }
+    tx = compress.exchange(compress.layerwise(0.2, pairing="sorted", steps=2))
+    update, state = jax.jit(tx.update), tx.init(u)
+    fed = sent = jax.tree.map(jnp.zeros_like, u)
+    for scale in (1.0, -2.0, 0.0, 0.5):
+        g = jax.tree.map(lambda leaf, scale=scale: (scale * leaf).astype(leaf.dtype), u)
+        updates, state = update(g, state)
+        fed, sent = jax.tree.map(jnp.add, fed, g), jax.tree.map(jnp.add, sent, updates)
+        assert int(state.compressor.counts.sum()) == selection.count(48, 0.2)
+    for a, b, r in zip(*map(jax.tree.leaves, (fed, sent, state.memory.residual)), strict=True):
+        np.testing.assert_allclose(np.float32(a), np.float32(b) + r, atol=1e-5)
+    assert update._cache_size() == 1
+
+
+@pytest.mark.parametrize(
+    ("sizes", "density", "steps"),
+    [((6,), 0.5, 1), ((6, 3), 1.0, None), ((6, 3), 1e-6, None)],
+    ids=["one leaf", "all", "one entry"],
+)
+def test_extremes(sizes, density, steps):
+    rng = np.random.default_rng(4)
+    u = [jnp.asarray(rng.standard_normal(size), jnp.float32) for size in sizes]
+    dls = compress.layerwise(density, steps=steps)
+    compressed = jax.jit(dls.compress)
+    _, state = compressed(u, dls.init(u))
+    payload, _ = compressed(u, state)
+    flat, k = np.concatenate(u), selection.count(sum(sizes), density)
+    assert np.flatnonzero(np.concatenate(dls.decompress(payload))).tolist() == sorted(
+        order(flat)[:k]
+    )
+    # Of nothing comes nothing, and the counts stay.
+    payload, after = compressed([0 * leaf for leaf in u], state)
+    assert not payload.values.any() and after.counts.tolist() == state.counts.tolist()
+
+
+def test_a_tree_without_entries():
+    dls = compress.layerwise(0.1)
+    for u in ({}, {"a": jnp.zeros((0,))}):
+        payload, state = dls.compress(u, dls.init(u))
+        assert payload.values.shape == (0,) and not state.counts.any()
+
+
+def test_split_keeps_sum_and_bounds():
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        sizes = rng.integers(0, 60, 6).tolist()
+        least = int(rng.integers(0, 3))
+        lower = sum(min(least, size) for size in sizes)
+        k = int(rng.integers(lower, sum(sizes) + 1))
+        initial = None if rng.random() < 0.3 else (rng.random(6) ** 8).tolist()
+        found = split(sizes, k, least, initial)
+        assert sum(found) == k
+        assert all(min(least, n) <= f <= n for n, f in zip(sizes, found, strict=True))
+    assert split([100, 300, 600], 10) == [1, 3, 6]
+    assert split([10, 10], 15, initial=[1.0, 0.0]) == [10, 5]
+
+
+def test_starts_from_densities_that_share_a_threshold():
+    rng = np.random.default_rng(5)
+    scales, sizes = (0.2, 1.0, 0.5), (3000, 500, 1000)
+    u = [jnp.asarray(s * rng.standard_normal(n)) for s, n in zip(scales, sizes, strict=True)]
+    initial = compress.initial_densities(0.02, sizes, scales)
+    counts = compress.layerwise(0.02, initial=initial).init(u).counts
+    best, _ = compress.global_top_k(0.02).compress(u, compress.global_top_k(0.02).init(u))
+    assert int(counts.sum()) == 90
+    assert np.abs(counts - best.counts).sum() <= 12
+    plain = compress.layerwise(0.02).init(u).counts
+    assert np.abs(plain - best.counts).sum() > 80
+    with pytest.raises(ValueError, match="2 densities for 3 leaves"):
+        compress.layerwise(0.02, initial=[0.5, 0.5]).init(u)
 
 
 def test_largest_remainder_keeps_the_sum():
@@ -188,7 +327,7 @@ def test_largest_remainder_keeps_the_sum():
 def test_least_entries_of_a_layer():
     u = {"a": jnp.arange(1.0, 21.0) * 100, "b": jnp.arange(1.0, 11.0)}
     dls = compress.layerwise(0.3, steps=None, k_min=2)
-    _, state = dls.compress(u, dls.init(u))
+    _, state = jax.jit(dls.compress)(u, dls.init(u))
     assert state.counts.tolist() == [7, 2]
     with pytest.raises(ValueError, match="k_min=9"):
         compress.layerwise(0.1, k_min=9).init(u)
@@ -203,6 +342,8 @@ def test_least_entries_of_a_layer():
         ({"pairing": "random"}, "pairing='random'"),
         ({"k_min": -1}, "k_min=-1"),
         ({"workers": "all"}, "workers='all'"),
+        ({"initial": [0.5, 1.5]}, "between 0 and 1"),
+        ({"initial": [0.0, 0.0]}, "not all of them 0"),
     ],
 )
 def test_errors_name_the_argument(options, message):

@@ -1,0 +1,140 @@
+"""All layers in a form that few kernels read, whatever their number.
+
+A model has hundreds of small leaves, and XLA compiles every operation on each of them. So the small
+ones are laid out as rows of one matrix, read by one kernel; only the large ones, which hold nearly
+all entries, are read where they lie, and only if the question is about them.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from sparsetrain.selection import counting, magnitude_patterns
+from sparsetrain.selection.counting import PROBES
+from sparsetrain.selection.pattern import pattern_dtype
+
+LARGE = 1 << 17  # entries from which a leaf is read where it lies
+ROW = 1024
+
+
+@dataclasses.dataclass(frozen=True)
+class Layers:
+    """Leaves in a form that few kernels read.
+
+    Attributes:
+      leaves: L flat floating arrays, none of them empty.
+      large: numbers of those read where they lie.
+      rows: [R, 1024] patterns of the others, leaf after leaf; -1 behind the end of each.
+      owner: [R] number of the leaf that a row belongs to, rising.
+    """
+
+    leaves: tuple[jax.Array, ...]
+    large: tuple[int, ...]
+    rows: jax.Array
+    owner: np.ndarray
+
+    @property
+    def sizes(self) -> jax.Array:
+        """[L] int32, entries of each leaf."""
+        return jnp.array([leaf.shape[0] for leaf in self.leaves], jnp.int32)
+
+    def everywhere(
+        self,
+        of_rows: Callable[[jax.Array], jax.Array],
+        of_leaf: Callable[[int, jax.Array], jax.Array],
+        otherwise: jax.Array,
+        is_asked: jax.Array,
+    ) -> jax.Array:
+        """A number, or several, for every leaf.
+
+        Args:
+          of_rows: rows -> results [L, ...], of small leaves.
+          of_leaf: number of a large leaf, its entries -> result [...].
+          otherwise: [...], result of a large leaf that is not asked for.
+          is_asked: [L] bool; large leaves that are not are not read. The results of small ones come
+            with those of the others.
+
+        Returns:
+          [L, ...].
+        """
+        found = of_rows(self.rows)
+        if not self.large:
+            return found
+
+        def skip(leaf: jax.Array) -> jax.Array:
+            return otherwise
+
+        whole = [
+            lax.cond(is_asked[i], functools.partial(of_leaf, i), skip, self.leaves[i])
+            for i in self.large
+        ]
+        return found.at[jnp.array(self.large, jnp.int32)].set(jnp.stack(whole))
+
+
+def arrange(leaves: Sequence[jax.Array]) -> Layers:
+    """The leaves as `Layers`.
+
+    Args:
+      leaves: flat floating arrays, none of them empty; float64 may not be mixed with others.
+
+    Raises:
+      ValueError: float64 that does not fit.
+
+    Example:
+      >>> layers = arrange([jnp.ones(1500), jnp.ones(LARGE), jnp.ones(3)])
+      >>> layers.large, layers.rows.shape, layers.owner.tolist()
+      ((1,), (3, 1024), [0, 0, 2])
+    """
+    dtype = pattern_dtype(*leaves)
+    pieces, owner = [], []
+    for i, leaf in enumerate(leaves):
+        if leaf.shape[0] < LARGE:
+            count = -(-leaf.shape[0] // ROW)
+            pieces.append(magnitude_patterns(leaf))
+            pieces.append(jnp.full((count * ROW - leaf.shape[0],), -1, dtype))
+            owner += [i] * count
+    flat = jnp.concatenate(pieces) if pieces else jnp.zeros((0,), dtype)
+    large = tuple(i for i, leaf in enumerate(leaves) if leaf.shape[0] >= LARGE)
+    return Layers(tuple(leaves), large, flat.reshape(-1, ROW), np.array(owner, np.int32))
+
+
+def counts(layers: Layers, thresholds: jax.Array, is_asked: jax.Array) -> jax.Array:
+    """How many magnitudes of each leaf reach thresholds of its own.
+
+    Args:
+      layers: the leaves.
+      thresholds: [L, 5] patterns.
+      is_asked: [L] bool; the counts of other leaves may mean nothing.
+
+    Returns:
+      [L, 5] int32.
+
+    Example:
+      >>> thresholds = jnp.tile(magnitude_patterns(jnp.array([2.0])), (2, 5))
+      >>> layers = arrange([jnp.array([1.0, -2.0]), jnp.array([3.0, 2.0, 0.0])])
+      >>> counts(layers, thresholds, jnp.ones(2, bool))[:, 0].tolist()
+      [1, 2]
+    """
+    # Without the barrier XLA may compute all patterns ahead of a loop, into fresh memory.
+    thresholds, rows = lax.optimization_barrier((thresholds, layers.rows))
+
+    def of_rows(rows: jax.Array) -> jax.Array:
+        each = jax.vmap(lambda row, probes: counting.count_at_least([row], probes))
+        found = each(rows, thresholds[layers.owner])
+        return by_leaf(jax.ops.segment_sum, found, layers)
+
+    def of_leaf(i: int, leaf: jax.Array) -> jax.Array:
+        return counting.count_at_least([leaf], thresholds[i])
+
+    layers = dataclasses.replace(layers, rows=rows)
+    return layers.everywhere(of_rows, of_leaf, jnp.zeros((PROBES,), jnp.int32), is_asked)
+
+
+def by_leaf(reduce: Callable[..., jax.Array], of_rows: jax.Array, layers: Layers) -> jax.Array:
+    """Results of rows [R, ...] joined to results of leaves [L, ...] by a `jax.ops.segment_...`."""
+    return reduce(of_rows, layers.owner, len(layers.leaves), indices_are_sorted=True)
