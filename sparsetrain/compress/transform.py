@@ -124,10 +124,10 @@ def all_finite(values: Any) -> jax.Array:
       >>> bool(all_finite({"a": jnp.ones(2), "b": jnp.array([jnp.inf])}))
       False
     """
-    finite = jnp.bool_(True)
-    for leaf in jax.tree.leaves(values):
-        finite &= jnp.all(jnp.isfinite(leaf))
-    return finite
+    leaves = jax.tree.leaves(values)
+    if not leaves:
+        return jnp.bool_(True)
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in leaves]))
 
 
 def check_parts(compressor: Any, memory: Any) -> None:
