@@ -11,11 +11,11 @@ from jax import lax
 from sparsetrain import numerics, selection
 from sparsetrain.compress.compressor import Aggregate, check_floating, worker_mean
 from sparsetrain.compress.layerwise_adjust import PAIRINGS, adjusted
-from sparsetrain.compress.layerwise_entries import largest
-from sparsetrain.compress.layerwise_layers import arrange
-from sparsetrain.compress.layerwise_ranks import ranked
 from sparsetrain.compress.layerwise_split import largest_remainder, split
 from sparsetrain.payload import SparseTree, golomb_parameter
+from sparsetrain.selection.layer_entries import largest
+from sparsetrain.selection.layer_ranks import ranked
+from sparsetrain.selection.layers import arrange
 
 WORKERS = ("shared", "local")
 

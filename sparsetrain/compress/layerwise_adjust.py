@@ -7,8 +7,8 @@ import jax.numpy as jnp
 from jax import lax
 
 from sparsetrain import selection
-from sparsetrain.compress.layerwise_layers import Layers, counts
-from sparsetrain.compress.layerwise_ranks import Ranked, ranked
+from sparsetrain.selection.layer_ranks import Ranked, at_common_cut, ranked
+from sparsetrain.selection.layers import Layers, counts
 
 PAIRINGS = ("extreme", "sorted")
 PROBES = 5  # thresholds that one pass of counting takes
@@ -224,10 +224,5 @@ def _ties_by_index(layers: Layers, k: jax.Array, at: Ranked) -> jax.Array:
     nothing but zeros would leave all entries to the first layer.
     """
     lowest = jnp.min(at.least_in)  # The common threshold; layers without entries are above it.
-    steps = jnp.arange(PROBES, dtype=lowest.dtype)
-    probes = jnp.broadcast_to((lowest + jnp.minimum(steps, 1))[None], (k.shape[0], PROBES))
-    found = counts(layers, probes, jnp.ones(k.shape, bool))
-    ties, above = found[:, 0] - found[:, 1], found[:, 1]
-    before = jnp.cumsum(ties, dtype=jnp.int32) - ties
-    left = jnp.sum(k - above, dtype=jnp.int32)
-    return jnp.where(lowest > 0, above + jnp.clip(left - before, 0, ties), k)
+    shared, _ = at_common_cut(layers, lowest, jnp.sum(k, dtype=jnp.int32))
+    return jnp.where(lowest > 0, shared, k)

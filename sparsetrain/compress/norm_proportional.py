@@ -11,11 +11,11 @@ from jax import lax
 
 from sparsetrain import numerics, selection
 from sparsetrain.compress.compressor import Aggregate, check_floating, worker_mean
-from sparsetrain.compress.layerwise_entries import largest
-from sparsetrain.compress.layerwise_layers import arrange
-from sparsetrain.compress.layerwise_ranks import ranked
 from sparsetrain.compress.top_k import TreeState
 from sparsetrain.payload import SparseTree
+from sparsetrain.selection.layer_entries import largest
+from sparsetrain.selection.layer_ranks import ranked
+from sparsetrain.selection.layers import arrange
 
 
 def allocation(norms: jax.Array, sizes: jax.Array, k: int) -> jax.Array:

@@ -89,4 +89,6 @@ def total(counts: list[BitCount]) -> BitCount:
     high, low = (jnp.stack(words) for words in zip(*counts, strict=True))
     lower, upper = (jnp.sum(half, axis=0) for half in (low & 0xFFFF, low >> _HALF))
     upper = BitCount(upper >> _HALF, upper << _HALF)
-    return BitCount(jnp.sum(high, axis=0), jnp.zeros_like(lower)).plus(upper).plus(BitCount.of(lower))
+    return (
+        BitCount(jnp.sum(high, axis=0), jnp.zeros_like(lower)).plus(upper).plus(BitCount.of(lower))
+    )

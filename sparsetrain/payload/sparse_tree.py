@@ -70,15 +70,11 @@ class SparseTree(Payload):
 
     def to_dense(self) -> list[jax.Array]:
         """The leaves, in order."""
-        leaf = self.leaf_of_slot()
-        dense = []
-        for number, (shape, size) in enumerate(zip(self.shapes, self.sizes, strict=True)):
-            spare = size + jnp.arange(leaf.shape[0], dtype=jnp.int32)
-            at = jnp.where(leaf == number, self.indices, spare)
-            flat = jnp.zeros((size,), self.values.dtype)
-            flat = flat.at[at].set(self.values, mode="drop", unique_indices=True)
-            dense.append(flat.reshape(shape))
-        return dense
+        # One scatter: one for each of hundreds of leaves would read all K slots every time.
+        flat = jnp.zeros((self.entries,), self.values.dtype)
+        flat = flat.at[self.positions()].set(self.values, mode="drop", unique_indices=True)
+        parts = jnp.split(flat, np.cumsum(self.sizes)[:-1]) if self.shapes else []
+        return [part.reshape(shape) for part, shape in zip(parts, self.shapes, strict=True)]
 
     def code_parameter(self) -> jax.Array:
         """Remainder bits of the position code, int32 scalar."""

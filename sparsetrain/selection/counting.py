@@ -17,7 +17,7 @@ from sparsetrain.selection.pattern import magnitude_patterns
 PROBES = 5  # thresholds a pass
 GROUP = 32  # neighbours whose counts, at most 32 each, share a word
 FIELD_BITS = 6
-SMALL = 1 << 14  # leaves up to this size are counted together, as one
+SMALL = 1 << 17  # leaves below this size are counted together, as one
 
 
 def count_at_least(leaves: Sequence[jax.Array], thresholds: jax.Array) -> jax.Array:
@@ -82,11 +82,11 @@ def merge_small(leaves: Sequence[jax.Array]) -> list[jax.Array]:
 
     Example:
       >>> import jax.numpy as jnp
-      >>> [a.shape for a in merge_small([jnp.ones(3), jnp.ones((200, 100)), jnp.ones(2)])]
-      [(20000,), (5,)]
+      >>> [a.shape for a in merge_small([jnp.ones(3), jnp.ones((500, 300)), jnp.ones(2)])]
+      [(150000,), (5,)]
     """
-    large = [leaf.reshape(-1) for leaf in leaves if leaf.size > SMALL]
-    small = [magnitude_patterns(leaf.reshape(-1)) for leaf in leaves if 0 < leaf.size <= SMALL]
+    large = [leaf.reshape(-1) for leaf in leaves if leaf.size >= SMALL]
+    small = [magnitude_patterns(leaf.reshape(-1)) for leaf in leaves if 0 < leaf.size < SMALL]
     if len(small) > 1:
         small = [jnp.concatenate(small)]
     return large + small

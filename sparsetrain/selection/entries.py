@@ -9,9 +9,10 @@ from jax import lax
 from sparsetrain.selection import mask as masks
 from sparsetrain.selection import threshold, words
 from sparsetrain.selection.hierarchical import top_k_hierarchical
+from sparsetrain.selection.layer_entries import largest
+from sparsetrain.selection.layer_ranks import at_common_cut
+from sparsetrain.selection.layers import arrange
 from sparsetrain.selection.pattern import magnitude_of, magnitude_patterns
-
-CHUNK = 4096  # entries of one leaf that are fetched at a time
 
 # Where each way of `top_k_entries` is taken. Counting is the fastest at run time from some ten
 # thousand entries on, but each call takes XLA seconds to compile, a heap hundredths of one, and a
@@ -110,74 +111,10 @@ def top_k_entries_of(leaves: Sequence[jax.Array], k: int) -> tuple[jax.Array, ja
       ([-3.0, 2.0], [1, 0], [1, 1])
     """
     threshold.check_k(k, leaves)
-    flat = [lax.stop_gradient(leaf).reshape(-1) for leaf in leaves]
-    pattern, last = masks.cut(flat, threshold.find(flat, k), k)
-    packed = [words.pack(masks.kept(leaf, pattern, last[i])) for i, leaf in enumerate(flat)]
-    return entries_of_packed([leaf.reshape(-1) for leaf in leaves], packed, k)
-
-
-def entries_of_packed(
-    leaves: Sequence[jax.Array], packed: Sequence[jax.Array], k: int
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """The entries of packed masks with k ones in all, as one list.
-
-    Args:
-      leaves: L flat arrays.
-      packed: their masks as words, see `words.pack`.
-      k: static, number of ones.
-
-    Returns:
-      entries, indices and counts, as of `top_k_entries_of`.
-
-    Example:
-      >>> leaves = [jnp.array([1.0, 3.0]), jnp.array([2.0])]
-      >>> packed = [words.pack(jnp.array([False, True])), words.pack(jnp.array([True]))]
-      >>> [part.tolist() for part in entries_of_packed(leaves, packed, 2)]
-      [[3.0, 2.0], [1, 0], [1, 1]]
-    """
-    counts = jnp.stack([jnp.sum(words.ones(leaf), dtype=jnp.int32) for leaf in packed])
-    # Words are 1/32 of the entries: these may be joined. Every leaf starts at a word of its own.
-    joined = jnp.concatenate(packed)
-    found = words.positions(joined, k, joined.shape[0] * words.WORD)
-    starts = jnp.cumsum(counts, dtype=jnp.int32) - counts
-    first, offsets = 0, []
-    for leaf in packed:
-        offsets.append(first)
-        first += leaf.shape[0] * words.WORD
-    begun = jnp.zeros((k,), jnp.int32).at[starts].add(1, mode="drop", indices_are_sorted=True)
-    owner = words.running_sum(begun) - 1
-    indices = found - jnp.array(offsets, jnp.int32)[owner]
-    return _fetch(leaves, indices, starts, counts), indices, counts
-
-
-def _fetch(
-    leaves: Sequence[jax.Array], indices: jax.Array, starts: jax.Array, counts: jax.Array
-) -> jax.Array:
-    """Reads every slot from the leaf that owns it: chunks of slots, as many as a leaf has.
-
-    A leaf's last chunk writes beyond its slots; the next leaf overwrites that.
-    """
-    k = indices.shape[0]
-    dtype = jnp.result_type(*[leaf.dtype for leaf in leaves])
-    padded = jnp.pad(indices, (0, CHUNK))
-    entries = jnp.zeros((k + CHUNK,), dtype)
-    for i, leaf in enumerate(leaves):
-        if leaf.shape[0]:
-            entries = _fetch_leaf(entries, leaf, padded, starts[i], counts[i])
-    return entries[:k]
-
-
-def _fetch_leaf(
-    entries: jax.Array, leaf: jax.Array, indices: jax.Array, start: jax.Array, count: jax.Array
-) -> jax.Array:
-    width = min(CHUNK, leaf.shape[0])
-
-    def fetch(chunk: jax.Array, entries: jax.Array) -> jax.Array:
-        at = start + chunk * width
-        places = lax.dynamic_slice(indices, (at,), (width,))
-        read = leaf.at[places].get(mode="clip").astype(entries.dtype)
-        return lax.dynamic_update_slice(entries, read, (at,))
-
-    if leaf.shape[0] <= CHUNK:
-        return fetch(jnp.zeros((), jnp.int32), entries)
-    return lax.fori_loop(0, (count + width - 1) // width, fetch, entries)
+    full = [i for i, leaf in enumerate(leaves) if leaf.size]
+    flat = [lax.stop_gradient(leaves[i]).reshape(-1) for i in full]
+    layers = arrange(flat)
+    taken, at = at_common_cut(layers, threshold.find(flat, k).lower, k)
+    entries, indices = largest(layers, taken, at, k)
+    counts = jnp.zeros((len(leaves),), jnp.int32).at[jnp.array(full, jnp.int32)].set(taken)
+    return entries, indices, counts

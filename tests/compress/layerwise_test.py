@@ -5,9 +5,9 @@ import pytest
 
 from sparsetrain import compress, selection
 from sparsetrain.compress.layerwise_adjust import one_step
-from sparsetrain.compress.layerwise_layers import arrange
-from sparsetrain.compress.layerwise_ranks import ranked
 from sparsetrain.compress.layerwise_split import largest_remainder, split
+from sparsetrain.selection.layer_ranks import ranked
+from sparsetrain.selection.layers import arrange
 
 
 def order(u):

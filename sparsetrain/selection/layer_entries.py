@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from sparsetrain.compress.layerwise_layers import ROW, Layers
-from sparsetrain.compress.layerwise_ranks import Ranked
-from sparsetrain.selection import magnitude_patterns, words
+from sparsetrain.selection import words
+from sparsetrain.selection.layer_ranks import Ranked
+from sparsetrain.selection.layers import ROW, Layers
+from sparsetrain.selection.pattern import magnitude_patterns
 from sparsetrain.selection.words import WORD
 
 Test = Callable[[jax.Array, jax.Array], jax.Array]  # patterns, cut -> bool
@@ -31,8 +32,8 @@ def largest(layers: Layers, k: jax.Array, at: Ranked, slots: int) -> tuple[jax.A
         tied with the k_l-th largest those of lower position are taken.
 
     Example:
-      >>> from sparsetrain.compress.layerwise_layers import arrange
-      >>> from sparsetrain.compress.layerwise_ranks import ranked
+      >>> from sparsetrain.selection.layers import arrange
+      >>> from sparsetrain.selection.layer_ranks import ranked
       >>> layers, k = arrange([jnp.array([1.0, -3.0, 3.0]), jnp.array([2.0])]), jnp.array([1, 1])
       >>> values, indices = largest(layers, k, ranked(layers, k, jnp.zeros(2, jnp.int32)), 3)
       >>> values.tolist(), indices.tolist()

@@ -7,12 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from sparsetrain.compress.layerwise_layers import Layers, by_leaf, counts
 from sparsetrain.selection import bracket as brackets
-from sparsetrain.selection import magnitude_patterns
 from sparsetrain.selection.bracket import Bracket
 from sparsetrain.selection.counting import PROBES
-from sparsetrain.selection.pattern import nan_pattern
+from sparsetrain.selection.layers import Layers, by_leaf, counts
+from sparsetrain.selection.pattern import magnitude_patterns, nan_pattern
 
 FOLDS = 5  # how often an axis is halved before it is reduced
 # First thresholds around a guess, in octaves: the threshold of the round before is off by percents.
@@ -54,7 +53,7 @@ def ranked(
       See `Ranked`.
 
     Example:
-      >>> from sparsetrain.compress.layerwise_layers import arrange
+      >>> from sparsetrain.selection.layers import arrange
       >>> layers = arrange([jnp.array([1.0, -3.0, 2.0]), jnp.array([5.0])])
       >>> both = ranked(layers, jnp.array([2, 0]), jnp.zeros(2, jnp.int32))
       >>> both.reached.tolist(), both.most_out[1] == magnitude_patterns(jnp.array(5.0))
@@ -73,6 +72,35 @@ def ranked(
     least_in = _extreme(layers, cut, is_asked, is_least=True)
     most_out = _extreme(layers, cut, is_asked, is_least=False)
     return Ranked(cut, reached, least_in, jnp.where(reached > k, least_in, most_out))
+
+
+def at_common_cut(layers: Layers, cut: jax.Array, k: jax.Array | int) -> tuple[jax.Array, Ranked]:
+    """Shares k entries out among the leaves by one cut: all that exceed it, and of the ties the first.
+
+    Args:
+      layers: the leaves.
+      cut: pattern that k entries of all leaves reach, or more if some are tied.
+      k: how many in all.
+
+    Returns:
+      counts: [L] int32, sum k; ties go to the earlier leaf.
+      at: the cut of every leaf, for `largest`; nothing lies between its two sides.
+
+    Example:
+      >>> from sparsetrain.selection.layers import arrange
+      >>> layers = arrange([jnp.array([1.0, 3.0]), jnp.array([3.0, 3.0])])
+      >>> at_common_cut(layers, magnitude_patterns(jnp.array(3.0)), 2)[0].tolist()
+      [1, 1]
+    """
+    leaves = len(layers.leaves)
+    above_too = jnp.minimum(jnp.arange(PROBES, dtype=cut.dtype), 1)
+    found = counts(layers, jnp.tile(cut + above_too, (leaves, 1)), jnp.ones((leaves,), bool))
+    above, ties = found[:, 1], found[:, 0] - found[:, 1]
+    before = jnp.cumsum(ties, dtype=jnp.int32) - ties
+    left = k - jnp.sum(above, dtype=jnp.int32)
+    taken = above + jnp.clip(left - before, 0, ties)
+    of_all = jnp.full((leaves,), cut)
+    return taken, Ranked(of_all, found[:, 0], of_all, of_all)
 
 
 def cuts(layers: Layers, k: jax.Array, guess: jax.Array, is_asked: jax.Array) -> Bracket:

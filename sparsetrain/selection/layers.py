@@ -14,9 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from sparsetrain.selection import counting, magnitude_patterns
+from sparsetrain.selection import counting
 from sparsetrain.selection.counting import PROBES
-from sparsetrain.selection.pattern import pattern_dtype
+from sparsetrain.selection.pattern import magnitude_patterns, pattern_dtype
 
 LARGE = 1 << 17  # entries from which a leaf is read where it lies
 ROW = 1024

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from sparsetrain import selection
-from sparsetrain.compress import layerwise_layers
-from sparsetrain.compress.layerwise_entries import largest
-from sparsetrain.compress.layerwise_layers import arrange, counts
-from sparsetrain.compress.layerwise_ranks import ranked
+from sparsetrain.selection import layers as layers_module
+from sparsetrain.selection.layer_entries import largest
+from sparsetrain.selection.layer_ranks import ranked
+from sparsetrain.selection.layers import arrange, counts
 
 SIZES = (70, 2100, 1, 33, 300, 1024)
 SLOTS = 1500
@@ -38,7 +38,7 @@ def patterns(leaf):
 
 @pytest.mark.parametrize("large", [1 << 17, 300], ids=["in rows", "where they lie"])
 def test_ranks_counts_and_entries_are_those_of_a_sort(large, monkeypatch):
-    monkeypatch.setattr(layerwise_layers, "LARGE", large)
+    monkeypatch.setattr(layers_module, "LARGE", large)
     program = jax.jit(run)
     rng = np.random.default_rng(0)
     top = 0x7F800002
@@ -68,7 +68,7 @@ def test_ranks_counts_and_entries_are_those_of_a_sort(large, monkeypatch):
 
 
 def test_leaves_longer_than_a_chunk_of_reading(monkeypatch):
-    monkeypatch.setattr(layerwise_layers, "LARGE", 100)
+    monkeypatch.setattr(layers_module, "LARGE", 100)
     rng = np.random.default_rng(1)
     leaves = [rng.standard_normal(n).astype(np.float32) for n in (9001, 7, 4500)]
     k = jnp.array([8500, 3, 20])
