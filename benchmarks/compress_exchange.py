@@ -89,7 +89,10 @@ def _step(tx: optax.GradientTransformation, inputs: list[Any]) -> Any:
 
     @functools.partial(jax.jit, donate_argnums=1)
     def update(gradient: Any, state: Any) -> Any:
-        return tx.update(gradient, state)
+        updates, state = tx.update(gradient, state)
+        # The state first: the first output that fits gets a donated buffer, and a copy if it is
+        # not the one that belongs there.
+        return state, updates
 
     compiled = update.lower(inputs[0], held[0]).compile()
     facts = program.read(compiled)
@@ -97,7 +100,7 @@ def _step(tx: optax.GradientTransformation, inputs: list[Any]) -> Any:
     program.require(facts, "exchange", products=0, in_place=largest)
 
     def run(number: int) -> Any:
-        updates, held[0] = compiled(inputs[number % len(inputs)], held[0])
+        held[0], updates = compiled(inputs[number % len(inputs)], held[0])
         return updates
 
     return run
