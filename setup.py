@@ -17,6 +17,7 @@ EXTRAS = {
         "matplotlib>=3.9",
         "ml-collections>=1.0",
         "orbax-checkpoint>=0.11.30",
+        "pillow>=10.4",
         "rich>=13.9",
         "scikit-learn>=1.5",
     ],

@@ -16,6 +16,7 @@ try:
     import jax
 
     from experiments.dls import report, runs
+    from experiments.dls.models import MODELS
     from experiments.dls.record import record
 except ImportError as error:
     sys.exit(f"{error}: install what the experiment needs with  pip install 'sparsetrain[train]'")
@@ -30,6 +31,11 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("--seeds", type=int, default=1, help="runs of each cell")
     parser.add_argument("--iterations", type=int, default=1000, help="length of a run")
+    parser.add_argument("--model", choices=MODELS, default="lenet5", help="network and data")
+    parser.add_argument("--batch", type=int, default=128, help="images of one client's batch")
+    parser.add_argument(
+        "--density", action="append", type=float, help=f"may be repeated; default: {runs.DENSITIES}"
+    )
     return parser.parse_args(argv)
 
 
@@ -37,7 +43,14 @@ def main(argv: Sequence[str]) -> None:
     """Runs the grid and reports."""
     options = parse(argv)
     wanted = options.only or list(runs.COMPRESSORS)
-    grid = [run for run in runs.grid(options.seeds, options.iterations) if run.method in wanted]
+    densities = options.density or runs.DENSITIES
+    grid = [
+        run
+        for run in runs.grid(
+            options.seeds, options.iterations, densities, options.model, options.batch
+        )
+        if run.method in wanted
+    ]
     for number, run in enumerate(grid, 1):
         begin = time.perf_counter()
         try:

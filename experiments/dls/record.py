@@ -11,23 +11,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments.dls.models import MODELS
 from experiments.dls.runs import Run
-from experiments.sbc_lenet_mnist import batch_last, federated, tally
-from experiments.sbc_lenet_mnist.record import batch, circumstances, followed, load
+from experiments.sbc_lenet_mnist import federated, tally
+from experiments.sbc_lenet_mnist.record import batch, circumstances, followed
 from sparsetrain import data
-from sparsetrain.models import LeNet5
 from sparsetrain.training.metrics import replace_text
 
 REPETITIONS = 20
 
 
-def record(run: Run, out: Path, load: Callable[[], data.Dataset] = load) -> bool:
+def record(run: Run, out: Path, load: Callable[[], data.Dataset] | None = None) -> bool:
     """Trains one run and writes `<out>/<name>.json`, unless that file is there.
 
     Args:
       run: what to train.
       out: folder of the results, made if absent.
-      load: gives the data; the tests take fewer.
+      load: gives the data; None for the model's own, the tests take fewer.
 
     Returns:
       Whether there was something to do.
@@ -36,7 +36,11 @@ def record(run: Run, out: Path, load: Callable[[], data.Dataset] = load) -> bool
     if path.exists():
         return False
     begin = time.perf_counter()
-    content = dataclasses.asdict(run) | train(run, load()) | circumstances(begin)
+    content = (
+        dataclasses.asdict(run)
+        | train(run, (load or MODELS[run.model].load)())
+        | circumstances(begin)
+    )
     out.mkdir(parents=True, exist_ok=True)
     replace_text(path, json.dumps(content, indent=1) + "\n")
     return True
@@ -53,18 +57,19 @@ def train(run: Run, dataset: data.Dataset) -> dict[str, Any]:
       The fields of a result file that are measured.
     """
     starts, order = jax.random.split(jax.random.key(run.seed))
-    params = LeNet5().init(starts, jnp.zeros([1, 28, 28, 1]))["params"]
+    model = MODELS[run.model]
+    params = model.init(starts)
     images, labels = map(jnp.asarray, dataset.train)
     seen = federated.batches(order, len(labels), run.clients, run.iterations, run.batch)
     test = tuple(map(jnp.asarray, dataset.test))
-    accuracy = jax.jit(batch_last.accuracy)
+    accuracy = jax.jit(model.accuracy)
 
     def measure(state: federated.State) -> dict[str, float]:
         found = tally.find(state.optimizer)
         right = float(accuracy(federated.server(state), *test))
         return {"test_accuracy": right, **against_global(found.u, found.accepted)}
 
-    job = federated.Job(batch_last.loss, (images, labels, seen), batch)
+    job = federated.Job(model.loss, (images, labels, seen), batch)
     content, state = followed(params, job, run.optimizer(), run.clients, run.stops(), measure)
     return content | {"selection_ms": selection_ms(run, state)}
 

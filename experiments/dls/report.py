@@ -14,9 +14,11 @@ from pathlib import Path
 import numpy as np
 
 from experiments.dls import runs
+from experiments.dls.models import MODELS
 from experiments.msbp_mnist.plots import axes_of, save
 from experiments.msbp_mnist.report import embed
-from experiments.msbp_mnist.tables import markdown, spread
+from experiments.msbp_mnist.statistics import paired_difference
+from experiments.msbp_mnist.tables import difference, markdown, spread
 from experiments.sbc_lenet_mnist.results import Record, values
 from experiments.sbc_lenet_mnist.tables import mean, times
 
@@ -24,10 +26,11 @@ RESULTS = Path(__file__).parent / "results"
 README = Path(__file__).parent / "README.md"
 # (method, density) -> seed -> content of the result file.
 Cells = Mapping[tuple[str, float], Mapping[int, Record]]
+SOON = 50  # iterations within which DLS is to have closed the gap
 
 
-def load(out: Path) -> dict[tuple[str, float], dict[int, Record]]:
-    """The longest runs of a folder.
+def load(out: Path) -> dict[str, dict[tuple[str, float], dict[int, Record]]]:
+    """The longest runs of each model in a folder.
 
     Raises:
       ValueError: no results there.
@@ -35,19 +38,50 @@ def load(out: Path) -> dict[tuple[str, float], dict[int, Record]]:
     records = [json.loads(path.read_text()) for path in sorted(out.glob("*_seed*.json"))]
     if not records:
         raise ValueError(f"{out} holds no results: run  python -m experiments.dls  first")
-    longest = max(record["iterations"] for record in records)
-    cells: dict[tuple[str, float], dict[int, Record]] = {}
-    for record in sorted(records, key=lambda record: record["seed"]):
-        if record["iterations"] == longest:
-            key = record["method"], record["density"]
-            cells.setdefault(key, {})[record["seed"]] = record
-    return cells
+    models: dict[str, dict[tuple[str, float], dict[int, Record]]] = {}
+    for name in models_of(records):
+        mine = [record for record in records if record["model"] == name]
+        longest = max(record["iterations"] for record in mine)
+        for record in sorted(mine, key=lambda record: record["seed"]):
+            if record["iterations"] == longest:
+                key = record["method"], record["density"]
+                models.setdefault(name, {}).setdefault(key, {})[record["seed"]] = record
+    return models
+
+
+def models_of(records: Sequence[Record]) -> list[str]:
+    """The models that there are results of, in the order of `MODELS`."""
+    return [name for name in MODELS if any(record["model"] == name for record in records)]
+
+
+def closed(cells: Cells, method: str, density: float) -> str:
+    """How much of layer-wise selection's gap in overlap a method has closed after `SOON` iterations.
+
+    (overlap - layer-wise's) / (1 - layer-wise's), of the means over seeds; "-" where there is nothing to compare.
+    """
+    wanted, base = (cells.get((name, density)) for name in (method, "layer-wise"))
+    if not wanted or not base or method == "layer-wise":
+        return "-"
+
+    def overlap(mine: Mapping[int, Record]) -> float:
+        curves = [record["curves"] for record in mine.values()]
+        soon = [
+            dict(zip(curve["iteration"], curve["overlap"], strict=True)).get(SOON)
+            for curve in curves
+        ]
+        return float(np.mean(soon)) if None not in soon else float("nan")
+
+    ours, theirs = overlap(wanted), overlap(base)
+    if np.isnan(ours + theirs) or theirs >= 1:
+        return "-"
+    return f"{100 * (ours - theirs) / (1 - theirs):.0f}%"
 
 
 def table(cells: Cells) -> str:
     """Accuracy, nearness to the global top-k and cost; nearness is the mean over all points but the first two."""
     rows = []
-    for density in (1.0, *runs.DENSITIES):
+    densities = sorted({density for _, density in cells}, reverse=True)
+    for density in densities:
         for method in runs.COMPRESSORS:
             mine = cells.get((method, density))
             if mine is None:
@@ -56,27 +90,39 @@ def table(cells: Cells) -> str:
                 name: float(np.mean([record["curves"][name][2:] for record in mine.values()]))
                 for name in ("spread", "overlap", "captured")
             }
+            exact = cells.get(("global", density))
+            accuracies = values(mine, "test_accuracy", 100)
             rows.append(
                 [
                     f"{density:g}",
                     method,
                     str(len(mine)),
-                    spread(values(mine, "test_accuracy", 100)),
+                    spread(accuracies),
+                    "-"
+                    if exact is None or method == "global"
+                    else difference(
+                        paired_difference(accuracies, values(exact, "test_accuracy", 100))
+                    ),
                     *(["-"] * 3 if method == "dense" else [f"{x:.2f}" for x in late.values()]),
+                    closed(cells, method, density),
                     times(mean(values(mine, "compression_ratio"))),
                     f"{np.mean([record['selection_ms'] for record in mine.values()]):.1f}",
                 ]
             )
-    headings = ["density", "method", "seeds", "test accuracy, %", "threshold spread, decades"]
-    headings += ["overlap with global", "captured of global's", "ratio, bits", "selection, ms"]
+    headings = ["density", "method", "seeds", "test accuracy, %", "minus global"]
+    headings += ["threshold spread, decades", "overlap with global", "captured of global's"]
+    headings += [f"gap closed at {SOON}", "ratio, bits", "selection, ms"]
     return markdown(headings, rows)
 
 
-def text(cells: Cells) -> str:
-    """The table under its heading."""
-    first = next(iter(next(iter(cells.values())).values()))
-    heading = f"### LeNet5 on MNIST, {first['clients']} clients, {first['iterations']:,} iterations"
-    return f"{heading}\n\n{table(cells)}\n"
+def text(models: Mapping[str, Cells]) -> str:
+    """The tables under their headings."""
+    parts = []
+    for name, cells in models.items():
+        first = next(iter(next(iter(cells.values())).values()))
+        size = f"{first['clients']} clients, {first['iterations']:,} iterations, batch {first['batch']}"
+        parts.append(f"### {MODELS[name].title}, {size}\n\n{table(cells)}\n")
+    return "\n".join(parts)
 
 
 def plot(cells: Cells, density: float, field: str, label: str, path: Path) -> None:
@@ -93,13 +139,17 @@ def plot(cells: Cells, density: float, field: str, label: str, path: Path) -> No
 
 def write(out: Path) -> None:
     """Writes tables and plots into the folder of the results, and the tables of our own into the README."""
-    cells = load(out)
-    (out / "tables.md").write_text(text(cells))
-    for density in sorted({density for method, density in cells if method != "dense"}):
-        plot(cells, density, "spread", "threshold spread, decades", out / f"spread_{density:g}.png")
-        plot(cells, density, "overlap", "overlap with global", out / f"overlap_{density:g}.png")
+    models = load(out)
+    (out / "tables.md").write_text(text(models))
+    for name, cells in models.items():
+        for density in sorted({density for method, density in cells if method != "dense"}):
+            for field, label in (
+                ("spread", "threshold spread, decades"),
+                ("overlap", "overlap with global"),
+            ):
+                plot(cells, density, field, label, out / f"{name}_{field}_{density:g}.png")
     if out.resolve() == RESULTS.resolve():
-        embed(README, text(cells))
+        embed(README, text(models))
 
 
 def main(argv: Sequence[str]) -> None:

@@ -1,7 +1,7 @@
 """The grid: how the entries are shared out among the layers, by density."""
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import optax
@@ -16,18 +16,13 @@ DENSITIES = (0.01, 0.001, 0.0001)
 COMPRESSORS: dict[str, Callable[[float], Any]] = {
     "dense": lambda density: Whole(),
     "layer-wise": lambda density: compress.top_k(density),
-    "DLS(1)": lambda density: layerwise(density, 1),
-    "DLS(2)": lambda density: layerwise(density, 2),
-    "DLS(4)": lambda density: layerwise(density, 4),
-    "DLS(inf)": lambda density: layerwise(density, None),
-    "DEFT": lambda density: vars(compress)["norm_proportional"](density),
+    "DLS(1)": lambda density: compress.layerwise(density, steps=1),
+    "DLS(2)": lambda density: compress.layerwise(density, steps=2),
+    "DLS(4)": lambda density: compress.layerwise(density, steps=4),
+    "DLS(inf)": lambda density: compress.layerwise(density, steps=None),
+    "DEFT": lambda density: compress.norm_proportional(density),
     "global": lambda density: compress.global_top_k(density),
 }
-
-
-def layerwise(density: float, steps: int | None) -> Any:
-    """DLS(s); None for as many steps as it takes."""
-    return vars(compress)["layerwise"](density, steps=steps)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,6 +36,7 @@ class Run:
       iterations: steps, each with one message.
       clients: number of clients.
       batch: images of one client's batch.
+      model: key of `models.MODELS`.
     """
 
     method: str
@@ -49,6 +45,7 @@ class Run:
     iterations: int = 1000
     clients: int = 4
     batch: int = 128
+    model: str = "lenet5"
 
     @property
     def name(self) -> str:
@@ -56,10 +53,10 @@ class Run:
 
         Example:
           >>> Run("DLS(inf)", 0.001, seed=0).name
-          'dls_inf_density0.001_iterations1000_seed0'
+          'lenet5_dls_inf_density0.001_iterations1000_seed0'
         """
         method = self.method.lower().replace("(", "_").replace(")", "").replace("-", "")
-        return f"{method}_density{self.density:g}_iterations{self.iterations}_seed{self.seed}"
+        return f"{self.model}_{method}_density{self.density:g}_iterations{self.iterations}_seed{self.seed}"
 
     def compressor(self) -> Tally:
         """What a client sends, with its account."""
@@ -76,11 +73,17 @@ class Run:
         return [*(step for step in points if step < self.iterations), self.iterations]
 
 
-def grid(seeds: int, iterations: int) -> Iterator[Run]:
+def grid(
+    seeds: int,
+    iterations: int,
+    densities: Sequence[float] = DENSITIES,
+    model: str = "lenet5",
+    batch: int = 128,
+) -> Iterator[Run]:
     """Every method of one seed before the next seed, so that a grid cut short is balanced."""
     for seed in range(seeds):
-        yield Run("dense", 1.0, seed, iterations)
-        for density in DENSITIES:
+        yield Run("dense", 1.0, seed, iterations, batch=batch, model=model)
+        for density in densities:
             for method in COMPRESSORS:
                 if method != "dense":
-                    yield Run(method, density, seed, iterations)
+                    yield Run(method, density, seed, iterations, batch=batch, model=model)

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from sparsetrain.data import digits, idx, prepared
+from sparsetrain.data import cifar10_jpeg, digits, idx, prepared
 from sparsetrain.data.dataset import Dataset, hold_out
 
 
@@ -39,9 +39,10 @@ def load(name: str, path: str | os.PathLike[str] | None = None) -> Dataset:
     taken, and an error in it is not passed over.
 
     Args:
-      name: "digits", which ship inside scikit-learn, "mnist" or "fashion-mnist".
+      name: "digits", which ship inside scikit-learn, "mnist", "fashion-mnist" or "cifar10-jpeg".
       path: folder with the four idx files of the data set (a file may lack its ".gz" if it is
-        unpacked), or one that tensorflow-datasets has prepared. None searches the other places.
+        unpacked), or with `cifar10-jpeg.tar.xz`, or one that tensorflow-datasets has prepared. None
+        searches the other places.
 
     Returns:
       `Dataset` with images uint8[N, H, W, C] and labels int32[N]. MNIST and Fashion-MNIST are split
@@ -63,8 +64,11 @@ def load(name: str, path: str | os.PathLike[str] | None = None) -> Dataset:
                 f"path={str(path)!r}: the digits ship inside scikit-learn, leave path out"
             )
         return digits.load()
+    if name == cifar10_jpeg.NAME:
+        root = path if path is not None else Path(os.environ.get("SPARSETRAIN_DATA", "")) / name
+        return cifar10_jpeg.load(Path(root).expanduser())
     if name not in ORIGINS:
-        known = ", ".join(sorted([*ORIGINS, "digits"]))
+        known = ", ".join(sorted([*ORIGINS, cifar10_jpeg.NAME, "digits"]))
         raise ValueError(f"name={name!r} is an unknown data set; choose one of {known}")
     origin = ORIGINS[name]
     if path is not None:

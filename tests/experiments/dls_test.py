@@ -1,12 +1,13 @@
 import json
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from experiments.dls import __main__ as command
-from experiments.dls import record, report, runs
+from experiments.dls import models, record, report, runs
 from sparsetrain import data
 
 
@@ -60,12 +61,16 @@ def test_the_global_selection_overlaps_with_itself(tmp_path):
 
 def fake(folder, run, accuracy, overlap):
     content = {
-        **{field: getattr(run, field) for field in ("method", "density", "seed", "iterations")},
+        **{
+            field: getattr(run, field)
+            for field in ("model", "method", "density", "seed", "iterations")
+        },
         "clients": 4,
+        "batch": 128,
         "selection_ms": 2.5,
         "summary": {"test_accuracy": accuracy, "compression_ratio": 300.0},
         "curves": {
-            "iteration": [1, 2, 5, 10],
+            "iteration": [1, 2, 5, 50],
             "spread": [9.0, 9.0, 1.0, 2.0],
             "overlap": [9.0, 9.0, overlap, overlap],
             "captured": [9.0, 9.0, 0.5, 0.5],
@@ -76,16 +81,21 @@ def fake(folder, run, accuracy, overlap):
 
 def test_the_report_is_made_from_files_alone(tmp_path):
     for run in runs.grid(2, 10):
-        fake(tmp_path, run, 0.9 + 0.02 * run.seed, 0.25)
+        fake(tmp_path, run, 0.9 + 0.02 * run.seed, 0.25 if run.method != "layer-wise" else 0.2)
     fake(tmp_path, runs.Run("dense", 1.0, 0, 5), 0.1, 0.1)  # Shorter: left out.
+    fake(tmp_path, runs.Run("global", 0.01, 0, 5, model="resnet20"), 0.3, 1.0)
     report.write(tmp_path)
     written = (tmp_path / "tables.md").read_text()
     (line,) = (line for line in written.splitlines() if line.startswith("| 0.001 | DLS(2)"))
     cells = [cell.strip() for cell in line.strip("|").split("|")]
-    assert cells[2:] == ["2", "91.00 ± 1.41", "1.50", "0.25", "0.50", "x300", "2.5"]
+    assert cells[2:] == [
+        *("2", "91.00 ± 1.41", "+0.00 [+0.00, +0.00]", "1.50", "0.25", "0.50"),
+        *("6%", "x300", "2.5"),
+    ]
+    assert "### ResNet-20 on CIFAR-10, 4 clients, 5 iterations" in written
     for density in ("0.01", "0.001", "0.0001"):
         for field in ("spread", "overlap"):
-            assert (tmp_path / f"{field}_{density}.png").read_bytes().startswith(b"\x89PNG")
+            assert (tmp_path / f"lenet5_{field}_{density}.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_the_readme_shows_the_tables_of_the_committed_results():
@@ -95,6 +105,16 @@ def test_the_readme_shows_the_tables_of_the_committed_results():
     wanted = report.text(report.load(report.RESULTS))
     assert (report.RESULTS / "tables.md").read_text() == wanted
     assert wanted.strip() in report.README.read_text()
+
+
+def test_resnet_of_few_images(tmp_path):
+    generator = np.random.default_rng(0)
+    pixels = generator.integers(0, 256, (20, 32, 32, 3), dtype=np.uint8)
+    split = data.Split(pixels, np.arange(20, dtype=np.int32) % 10)
+    model = models.MODELS["resnet20"]
+    params = model.init(jax.random.key(0))
+    assert 0 <= float(model.accuracy(params, *split)) <= 1
+    assert 1 < float(model.loss(params, split)) < 5
 
 
 def test_the_command_line_runs_the_asked_methods(monkeypatch, tmp_path, capsys):
