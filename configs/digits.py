@@ -12,6 +12,7 @@ Expect: test accuracy .955 +- .006 over 3 seeds (SBP .83 +- .09, dense .982 +- .
 """
 
 import ml_collections
+from ml_collections import config_dict
 
 
 def get_config() -> ml_collections.ConfigDict:
@@ -59,9 +60,11 @@ def get_config() -> ml_collections.ConfigDict:
     config.compress = ml_collections.ConfigDict()
     config.compress.name = "none"  # Or top_k, sparse_binary, layerwise, ...
     config.compress.density = 0.01
+    config.compress.rank = config_dict.placeholder(int)  # Of low_rank, which needs one.
+    config.compress.threshold = config_dict.placeholder(float)  # Of hard_threshold, likewise.
     config.compress.every = 1  # Local optimizer steps between two exchanges.
     config.compress.memory = "residual"  # Or momentum_correction, no_memory.
-    config.compress.momentum = 0.9  # Of momentum_correction.
+    config.compress.momentum = 0.9  # Of momentum_correction, and of sign.
     config.compress.key = 0  # Of randomised compressors.
 
     config.optimizer = ml_collections.ConfigDict()

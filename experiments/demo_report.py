@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from experiments import sent
+
 Table = Mapping[str, Mapping[str, Mapping[str, float | None]]]
 History = Sequence[Mapping[str, Any]]
 
@@ -22,6 +24,14 @@ HEADINGS = (
     "gradient angle, °",
     "of hidden_0, °",
     "ms per step",
+)
+# Of methods with a compressed exchange.
+SENT_HEADINGS = (
+    "method",
+    "payload sent by a worker",
+    "on the wire",
+    "if dense",
+    "compression ratio",
 )
 
 
@@ -56,20 +66,40 @@ def cells(name: str, row: Mapping[str, Mapping[str, float | None]]) -> list[str]
     ]
 
 
+def sent_rows(table: Table) -> list[list[str]]:
+    """Lines under `SENT_HEADINGS`: means over seeds of the methods that have a compressed exchange.
+
+    Example:
+      >>> sent_rows({"dense": {}, "top-k": {"bits_sent": {"mean": 5e6, "std": 0.0}}})
+      [['top-k', '5.00 Mbit (5,000,000)', '-', '-', '-']]
+    """
+    means = {
+        name: {field: both["mean"] for field, both in row.items()} for name, row in table.items()
+    }
+    return [[name, *sent.texts(row)] for name, row in means.items() if sent.has_sent(row)]
+
+
 def print_table(table: Table) -> None:
-    """Prints the table: drawn by rich on a terminal, aligned columns elsewhere."""
-    rows = [cells(name, row) for name, row in table.items()]
+    """Prints the table, and what was sent where anything was."""
+    _print_rows(HEADINGS, [cells(name, row) for name, row in table.items()])
+    if rows := sent_rows(table):
+        print()
+        _print_rows(SENT_HEADINGS, rows)
+
+
+def _print_rows(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Drawn by rich on a terminal, aligned columns elsewhere."""
     if sys.stdout.isatty():
         from rich import console
         from rich import table as rich_table
 
-        drawn = rich_table.Table(*HEADINGS)
+        drawn = rich_table.Table(*headings)
         for row in rows:
             drawn.add_row(*row)
         console.Console().print(drawn)
         return
-    widths = [max(map(len, column)) for column in zip(HEADINGS, *rows, strict=True)]
-    for row in (list(HEADINGS), *rows):
+    widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
+    for row in (headings, *rows):
         print(
             "  ".join(text.ljust(width) for text, width in zip(row, widths, strict=True)).rstrip()
         )
@@ -118,6 +148,17 @@ def page(table: Table, histories: Mapping[str, Sequence[History]], facts: Mappin
         return "<tr>" + "".join(f"<{tag}>{html.escape(text)}</{tag}>" for text in texts) + "</tr>"
 
     body = "\n".join(line(cells(name, row), "td") for name, row in table.items())
+    traffic = ""
+    if rows := sent_rows(table):
+        lines = "\n".join(line(row, "td") for row in rows)
+        traffic = f"""<table>
+{line(SENT_HEADINGS, "th")}
+{lines}
+</table>
+<p>Of one worker in a whole run, mean over seeds: payload bits as the papers count them, bytes of the
+messages with headers and padding, bits of the same updates uncompressed, and bits if dense over bits
+sent.</p>
+"""
     plots = "\n".join(
         plot(histories, field, label, factor)
         for field, label, factor in (
@@ -154,7 +195,7 @@ angle lies between the sparse gradient and the true one on the same training ima
 epoch: of all parameters as one vector, where the dense output layer weighs in, and of the first
 hidden layer's weights alone. The memory norm is that of the stored total of all layers. Times are
 of whole training steps on this machine.</p>
-<p>{listed}</p>
+{traffic}<p>{listed}</p>
 {plots}
 </body></html>
 """

@@ -14,6 +14,7 @@ try:
     from absl import app, flags
     from ml_collections import config_flags
 
+    from experiments import sent
     from sparsetrain.training import ConfigError, loop
 except ImportError as error:
     sys.exit(f"{error}: install what training needs with  pip install 'sparsetrain[train]'")
@@ -59,6 +60,8 @@ def main(argv: Sequence[str]) -> None:
         f"{result.summary['test_accuracy_at_best']:.4f} at the best validation epoch "
         f"({result.summary['best_epoch']})"
     )
+    if sent.has_sent(result.summary):
+        print(sent.sentence(result.summary))
 
 
 if __name__ == "__main__":

@@ -14,36 +14,7 @@ from sparsetrain.compress.compressor import (
     LeafwiseState,
     worker_mean,
 )
-from sparsetrain.payload import BitCount, Dense, LowRank, Payload
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(eq=False)
-class DenseAtFirst(Payload):
-    """The tensor itself in the first rounds, its factors later: which one is data.
-
-    Attributes:
-      dense: sent while `is_dense`.
-      factors: sent afterwards.
-      is_dense: bool scalar.
-    """
-
-    dense: Any
-    factors: Any
-    is_dense: Any
-
-    def to_dense(self) -> jax.Array:
-        return lax.cond(self.is_dense, self.dense.to_dense, self.factors.to_dense)
-
-    def sections(self) -> dict[str, BitCount]:
-        first = {name: bits.if_true(self.is_dense) for name, bits in self.dense.sections().items()}
-        later = self.factors.sections().items()
-        return first | {name: bits.if_true(~self.is_dense) for name, bits in later}
-
-    def silenced(self, speaks: jax.Array) -> "DenseAtFirst":
-        return DenseAtFirst(
-            self.dense.silenced(speaks), self.factors.silenced(speaks), self.is_dense
-        )
+from sparsetrain.payload import Dense, DenseAtFirst, LowRank, Payload
 
 
 class Factor(NamedTuple):

@@ -9,25 +9,7 @@ import jax.numpy as jnp
 from sparsetrain.compress import entries
 from sparsetrain.compress.compressor import Aggregate, LeafCompressor, worker_mean
 from sparsetrain.compress.density import Density, capacity, check, count_at
-from sparsetrain.payload import BitCount, Payload, Sparse
-
-
-@jax.tree_util.register_dataclass
-@dataclasses.dataclass(eq=False, kw_only=True)
-class AgreedSparse(Sparse):
-    """Entries at positions that all workers know beforehand: only values are sent."""
-
-    def sections(self) -> dict[str, BitCount]:
-        return {name: bits for name, bits in super().sections().items() if name != "positions"}
-
-    def silenced(self, speaks: jax.Array) -> "AgreedSparse":
-        # The positions are common property: who sends nothing still receives the others' values.
-        values = jnp.where(speaks, self.values, jnp.zeros_like(self.values))
-        return dataclasses.replace(self, values=values)
-
-    def worker_mean(self, axis_name: Any) -> jax.Array:
-        """Dense mean over workers, of which only the K values move."""
-        return self.scattered(worker_mean(self.values, axis_name))
+from sparsetrain.payload import AgreedSparse, Payload
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -54,7 +36,9 @@ class RandomK(LeafCompressor):
 
     def aggregate_leaf(self, payload: Any, u: jax.Array, state: Any, axis_name: Any) -> Aggregate:
         del u
-        return Aggregate(payload.worker_mean(axis_name), payload.to_dense(), state)
+        # Positions agree, so only the K values move.
+        mean = payload.scattered(worker_mean(payload.values, axis_name))
+        return Aggregate(mean, payload.to_dense(), state)
 
 
 def random_k(density: Density, key: Any, unbiased: bool = False) -> RandomK:

@@ -1,4 +1,4 @@
-"""Payloads that name positions: values, one shared value, or one shared magnitude with signs."""
+"""Payloads of some positions: values, values alone, one shared value, or one magnitude with signs."""
 
 import dataclasses
 import math
@@ -12,8 +12,9 @@ from sparsetrain.payload.bit_count import BitCount
 from sparsetrain.payload.position_code import parameter_of_count, position_bits
 
 _STATIC = {"static": True}
-# Number of used slots (32 bits) and the parameter of the position code (8 bits).
-HEADER_BITS = 40
+COUNT_BITS = 32
+# Number of used slots and the parameter of the position code (8 bits).
+HEADER_BITS = COUNT_BITS + 8
 
 
 @jax.tree_util.register_dataclass
@@ -100,6 +101,25 @@ class Sparse(_Positions):
     def silenced(self, speaks: jax.Array) -> "Sparse":
         values = jnp.where(speaks, self.values, jnp.zeros_like(self.values))
         return dataclasses.replace(self, values=values, **self._unused_if_silent(speaks))
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(eq=False, kw_only=True)
+class AgreedSparse(Sparse):
+    """Entries at positions that all workers know beforehand: only values are sent."""
+
+    def sections(self) -> dict[str, BitCount]:
+        bits = 8 * self.values.dtype.itemsize
+        # The count is common property too; it tells a receiver who agreed on something else.
+        return {
+            "header": BitCount.of(COUNT_BITS),
+            "values": BitCount.product(self.count, bits),
+        }
+
+    def silenced(self, speaks: jax.Array) -> "AgreedSparse":
+        # The positions are common property: who sends nothing still receives the others' values.
+        values = jnp.where(speaks, self.values, jnp.zeros_like(self.values))
+        return dataclasses.replace(self, values=values)
 
 
 @jax.tree_util.register_dataclass

@@ -86,6 +86,28 @@ def _taken(factory: Callable[..., Any], settings: Mapping[str, Any]) -> dict[str
     return {key: value for key, value in settings.items() if key in known and value is not None}
 
 
+def _made(table: Mapping[str, Any], field: str, settings: Mapping[str, Any]) -> Any:
+    """What the factory named by a field of the `compress` section makes of the settings it knows.
+
+    Raises:
+      ValueError: an unknown name, or a setting out of range or missing.
+    """
+    name = settings[field]
+    factory = lookup(table, name, f"compress.{field}")
+    taken = _taken(factory, settings)
+    missing = [
+        f"compress.{key}"
+        for key, parameter in inspect.signature(factory).parameters.items()
+        if parameter.default is inspect.Parameter.empty and key not in taken
+    ]
+    if missing:
+        raise ValueError(
+            f"compress.{field}={name!r} needs {' and '.join(missing)}: "
+            f"add {' '.join(f'--config.{key}=<value>' for key in missing)}"
+        )
+    return factory(**taken)
+
+
 def rules(config: ml_collections.ConfigDict | ml_collections.FrozenConfigDict) -> dict[str, Any]:
     """Path regex -> rule from the `backward` section.
 
@@ -160,13 +182,11 @@ def compressed(
       `compress.exchange` before the optimizer, or `compress.local_steps` around it.
 
     Raises:
-      ValueError: an unknown name, or a setting out of range.
+      ValueError: an unknown name, or a setting out of range or missing.
     """
     settings = {**config, "key": jax.random.key(config.key)}
-    factory = lookup(compress.COMPRESSORS, config.name, "compress.name")
-    compressor = factory(**_taken(factory, settings))
-    remember = lookup(MEMORIES, config.memory, "compress.memory")
-    memory = remember(**_taken(remember, settings))
+    compressor = _made(compress.COMPRESSORS, "name", settings)
+    memory = _made(MEMORIES, "memory", settings)
     if config.every > 1:
         return compress.local_steps(inner, config.every, compressor, memory=memory)
     return optax.chain(compress.exchange(compressor, memory), inner)

@@ -26,7 +26,7 @@ from sparsetrain.training.progress import Progress, choose
 from sparsetrain.training.state import TrainState
 
 # Of a run with a compressed exchange, see `compress.report`.
-SENT = ("bits_sent", "wire_bytes", "compression_ratio")
+SENT = ("bits_sent", "wire_bytes", "dense_bits", "compression_ratio")
 
 
 class Result(NamedTuple):
@@ -73,7 +73,8 @@ def train_and_evaluate(
       the last epoch in nats, `gradient_angle` is in radians, `kept_fraction` the share of
       output-gradient entries that the rules keep, `memory_norm` the norm of the stored total,
       `seconds_per_step` the median over evaluations, without compilation; with a compressed
-      exchange also `bits_sent`, `wire_bytes` (exact totals of one worker) and `compression_ratio`.
+      exchange also `bits_sent`, `wire_bytes`, `dense_bits` (exact totals of one worker) and
+      `compression_ratio`.
 
     Raises:
       build.ConfigError: the config cannot be run: an unknown name, a value out of range, data that

@@ -2,7 +2,8 @@
 
     magic 4 | version 1 | code of levels 1 | body length 8 | CRC32 of all the rest 4 | one record a payload
 
-Integers are little-endian. Shapes, dtypes and agreed parameters are not sent: both sides know them.
+Integers are little-endian. Shapes, dtypes, agreed parameters and agreed positions are not sent: both
+sides know them.
 """
 
 import struct
@@ -69,17 +70,18 @@ def decode(message: bytes | bytearray | memoryview, like: Any) -> Any:
     Args:
       message: what `encode` returned, from anybody.
       like: the same pytree of payloads, of arrays or of shapes: `jax.eval_shape` of what the sender
-        computes. It says what may come, and bounds it.
+        computes. It says what may come, and bounds it. Of `AgreedSparse` the positions must be
+        arrays, since they are not sent: the receiver's own payload, made with the same key.
 
     Returns:
       The payloads, of new NumPy arrays. Unused slots of sparse ones hold distinct indices beyond
-      the tensor and zeros.
+      the tensor and zeros; the part that `DenseAtFirst` did not send is zeros.
 
     Raises:
       WireError: the message is cut, damaged, made for another version or tree, or forged. Nothing
         else is raised, whatever the bytes: memory and time are bounded by the lengths of the
         message and of `like`, and indices always rise and lie within their tensor.
-      ValueError: a leaf of `like` is no payload.
+      ValueError: a leaf of `like` is no payload, or agreed positions are missing from it.
 
     Example:
       >>> import jax
@@ -94,6 +96,11 @@ def decode(message: bytes | bytearray | memoryview, like: Any) -> Any:
       sparsetrain.wire.error.WireError: 27 bytes of a message of 28: it was cut or has grown
     """
     shapes = _payloads(like)
+    for number, shape in enumerate(shapes):
+        try:
+            RECORDS[type(shape)].check(shape)
+        except ValueError as error:
+            raise ValueError(f"like {_where(like, number)}: {error}") from error
     levels, body = _opened(memoryview(message).cast("B"))
     cursor, received = Cursor(body), []
     for number, shape in enumerate(shapes):

@@ -62,10 +62,12 @@ class Record(NamedTuple):
     Attributes:
       write: (payload of NumPy arrays, code of levels) -> name -> section.
       read: (payload of shapes, cursor, code of levels) -> payload of NumPy arrays.
+      check: raises ValueError about a payload of shapes that says too little to read by.
     """
 
     write: Callable[[Any, str], dict[str, Section]]
     read: Callable[[Any, Cursor, str], Payload]
+    check: Callable[[Any], None] = lambda like: None
 
 
 def floats(array: Any, dtype: Any = None) -> Section:

@@ -1,12 +1,12 @@
-"""Records of payloads that name positions: count and code parameter, positions, then what is there."""
+"""Records of payloads of some positions: count and code parameter, positions, then what is there."""
 
 import dataclasses
 from typing import Any
 
 import numpy as np
 
-from sparsetrain.payload import Sparse, SparseBinary, SparseTernary, SparseTree
-from sparsetrain.wire import golomb, record, values
+from sparsetrain.payload import AgreedSparse, Sparse, SparseBinary, SparseTernary, SparseTree
+from sparsetrain.wire import gaps, golomb, record, values
 from sparsetrain.wire.error import WireError
 
 _COUNT_BYTES = 4
@@ -15,14 +15,18 @@ _COUNT_BYTES = 4
 def _position_sections(payload: Any, positions: np.ndarray) -> dict[str, record.Section]:
     b = int(payload.code_parameter())
     header = int(positions.size).to_bytes(_COUNT_BYTES, "little") + b.to_bytes(1, "little")
-    if positions.size and int(positions[-1]) >= payload.entries:
-        raise ValueError(
-            f"indices: {positions[-1]} lies beyond the last of {payload.entries} entries"
-        )
+    _check_last(payload, positions)
     return {
         "header": record.Section(header, 8 * len(header)),
         "positions": record.Section(*golomb.encode_positions(positions, b)),
     }
+
+
+def _check_last(payload: Any, positions: np.ndarray) -> None:
+    if positions.size and int(positions[-1]) >= payload.entries:
+        raise ValueError(
+            f"indices: {positions[-1]} lies beyond the last of {payload.entries} entries"
+        )
 
 
 def _take_positions(like: Any, cursor: record.Cursor) -> np.ndarray:
@@ -66,6 +70,46 @@ def _write_sparse(payload: Sparse, code: str) -> dict[str, record.Section]:
 def _read_sparse(like: Sparse, cursor: record.Cursor, code: str) -> Sparse:
     positions = _take_positions(like, cursor)
     sent = record.take_floats(like.values, cursor, count=positions.size)
+    return dataclasses.replace(like, values=sent, **_slots(like, positions))
+
+
+def _agreed(payload: AgreedSparse) -> np.ndarray:
+    """The positions that all workers know, of arrays of any kind."""
+    indices, count = np.asarray(payload.indices), np.asarray(payload.count)
+    positions = _used(dataclasses.replace(payload, indices=indices, count=count))
+    gaps.gaps_of(positions)  # Raises where they do not rise.
+    _check_last(payload, positions)
+    return positions
+
+
+def _check_agreed(like: AgreedSparse) -> None:
+    # Shapes, as from `jax.eval_shape`, are no arrays.
+    if not all(hasattr(part, "__array__") for part in (like.indices, like.count)):
+        raise ValueError(
+            "positions are agreed and not sent, and these are shapes only: pass a payload with the "
+            "agreed positions, such as the receiver's own, compressed with the same key and step"
+        )
+    _agreed(like)
+
+
+def _write_agreed(payload: AgreedSparse, code: str) -> dict[str, record.Section]:
+    used = _agreed(payload)
+    header = int(used.size).to_bytes(_COUNT_BYTES, "little")
+    return {
+        "header": record.Section(header, 8 * len(header)),
+        "values": record.floats(payload.values[: used.size]),
+    }
+
+
+def _read_agreed(like: AgreedSparse, cursor: record.Cursor, code: str) -> AgreedSparse:
+    positions = _agreed(like)
+    count = int.from_bytes(cursor.take(_COUNT_BYTES), "little")
+    if count != positions.size:
+        raise WireError(
+            f"{count} values for {positions.size} agreed positions: the message is forged, or its "
+            "sender has another key or step"
+        )
+    sent = record.take_floats(like.values, cursor, count=count)
     return dataclasses.replace(like, values=sent, **_slots(like, positions))
 
 
@@ -135,6 +179,7 @@ def _read_tree(like: SparseTree, cursor: record.Cursor, code: str) -> SparseTree
 
 
 RECORDS: dict[type, record.Record] = {
+    AgreedSparse: record.Record(_write_agreed, _read_agreed, _check_agreed),
     Sparse: record.Record(_write_sparse, _read_sparse),
     SparseBinary: record.Record(_write_binary, _read_binary),
     SparseTernary: record.Record(_write_ternary, _read_ternary),

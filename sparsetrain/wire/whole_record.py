@@ -1,13 +1,15 @@
-"""Records of payloads that say something about every entry; nothing in them moves, so no header."""
+"""Records of payloads that say something about every entry; what moves is at most one flag."""
 
 import dataclasses
 import math
+from typing import Any
 
 import numpy as np
 
-from sparsetrain.payload import Dense, LowRank, Natural, Quantized, Sign
+from sparsetrain.payload import Dense, DenseAtFirst, LowRank, Natural, Quantized, Sign
 from sparsetrain.wire import elias, record, values
 from sparsetrain.wire.bit_fields import pack, padding_is_zero, unpack
+from sparsetrain.wire.error import WireError
 
 NATURAL_BITS = 9
 
@@ -102,8 +104,42 @@ def _read_low_rank(like: LowRank, cursor: record.Cursor, code: str) -> LowRank:
     return dataclasses.replace(like, p=p, q=record.take_floats(like.q, cursor, record.SCALAR))
 
 
+def _write_dense_at_first(payload: DenseAtFirst, code: str) -> dict[str, record.Section]:
+    if payload.is_dense.shape != ():
+        raise ValueError(
+            f"is_dense: of shape {payload.is_dense.shape}: send the payload of one worker at a time"
+        )
+    is_dense = bool(payload.is_dense)
+    # The names of both parts, one of which is empty.
+    parts = {"header": record.Section(bytes([is_dense]), 8)}
+    parts |= dict.fromkeys(("values", "p", "q"), record.Section(b"", 0))
+    if is_dense:
+        return parts | _write_dense(payload.dense, code)
+    return parts | _write_low_rank(payload.factors, code)
+
+
+def _read_dense_at_first(like: DenseAtFirst, cursor: record.Cursor, code: str) -> DenseAtFirst:
+    (flag,) = cursor.take(1)
+    if flag > 1:
+        raise WireError(f"flag {flag} where 0 or 1 is due: the message is forged")
+    if flag:
+        dense = _read_dense(like.dense, cursor, code)
+        factors = dataclasses.replace(
+            like.factors, p=_zeros(like.factors.p), q=_zeros(like.factors.q)
+        )
+    else:
+        dense = Dense(_zeros(like.dense.values))
+        factors = _read_low_rank(like.factors, cursor, code)
+    return DenseAtFirst(dense, factors, np.asarray(flag, like.is_dense.dtype))
+
+
+def _zeros(like: Any) -> np.ndarray:
+    return np.zeros(like.shape, like.dtype)
+
+
 RECORDS: dict[type, record.Record] = {
     Dense: record.Record(_write_dense, _read_dense),
+    DenseAtFirst: record.Record(_write_dense_at_first, _read_dense_at_first),
     LowRank: record.Record(_write_low_rank, _read_low_rank),
     Natural: record.Record(_write_natural, _read_natural),
     Quantized: record.Record(_write_quantized, _read_quantized),

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sparsetrain import compress
+from sparsetrain import compress, wire
 from sparsetrain.payload import Dense, LowRank
 
 KEY = jax.random.key(0)
@@ -98,6 +98,20 @@ def test_dense_rounds_first():
     assert step._cache_size() == 1
     # The round that does not take place costs nothing.
     assert "conditional" in step.lower(g, states).compile().as_text()
+
+
+def test_a_receiver_learns_which_part_was_sent():
+    compressor = compress.low_rank(2, key=KEY, start_after=1)
+    u = jnp.asarray(np.random.default_rng(4).standard_normal((12, 10)), jnp.float32)
+    state = compressor.init(u)
+    for bits in (32 * 120, 32 * 2 * 22):
+        payload, state = compressor.compress(u, state)
+        message = wire.encode(payload)
+        assert int(payload.payload_bits()) == bits
+        assert len(message) == 18 + int(payload.wire_bytes()) == 18 + 1 + bits // 8
+        received = wire.decode(message, like=jax.eval_shape(lambda payload=payload: payload))
+        assert wire.encode(received) == message
+        np.testing.assert_allclose(received.to_dense(), payload.to_dense(), rtol=1e-6, atol=1e-6)
 
 
 def test_zeros_leave_the_start_alone():

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sparsetrain import compress
+from sparsetrain import compress, wire
 
 KEY = jax.random.key(3)
 
@@ -80,3 +80,22 @@ def test_a_schedule_moves_the_count_and_the_scale():
     )
     assert sorted(updates[0].tolist()) == [0] * 5 + [2] * 5
     assert sorted(updates[1].tolist()) == [0] * 9 + [10]
+
+
+@pytest.mark.parametrize("density", [0.1, compress.scheduled(lambda step: 0.05, largest=0.1)])
+def test_a_receiver_with_the_same_key_reads_the_values(density):
+    compressor = compress.random_k(density, KEY)
+    rng = np.random.default_rng(2)
+    theirs, own = (
+        {"w": jnp.asarray(rng.standard_normal((8, 10)), jnp.float32), "b": jnp.full(20, x)}
+        for x in (1.0, 2.0)
+    )
+    sent, mine = (compressor.compress(u, compressor.init(u))[0] for u in (theirs, own))
+    message = wire.encode(sent)
+    assert len(message) == 18 + sum(int(sent[name].wire_bytes()) for name in sent)
+    received = wire.decode(message, like=mine)
+    for name in sent:
+        np.testing.assert_array_equal(received[name].to_dense(), sent[name].to_dense())
+        assert int(sent[name].payload_bits()) == 32 * int(sent[name].count)
+    with pytest.raises(ValueError, match="compressed with the same key"):
+        wire.decode(message, like=jax.eval_shape(lambda: sent))

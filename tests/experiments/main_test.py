@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from configs import digits
+from experiments import sent
 from sparsetrain.training import progress, train_and_evaluate
 from sparsetrain.training.metrics import read
 
@@ -52,6 +53,10 @@ def run(*flags, **environment):
         ([CONFIG, "--workdir={tmp}", "--config.backward.density=4"], "density=4"),
         ([CONFIG, "--workdir={tmp}", "--config.backward.rule=topk"], "choose one of dense"),
         (
+            [CONFIG, "--workdir={tmp}", "--config.compress.name=low_rank"],
+            "compress.name='low_rank' needs compress.rank: add --config.compress.rank=<value>",
+        ),
+        (
             ["--config=configs/msbp_mnist.py", "--workdir={tmp}", "--config.data.path=/no/such"],
             "/no/such",
         ),
@@ -78,6 +83,20 @@ def test_a_missing_extra_is_one_sentence_and_exit_code_1(tmp_path, package):
         f"No module named {package!r}: "
         "install what training needs with  pip install 'sparsetrain[train]'"
     )
+
+
+def test_a_compressor_with_its_own_argument_reports_what_it_sent(tmp_path):
+    exchange = ["--config.compress.name=low_rank", "--config.compress.rank=2"]
+    flags = [CONFIG, f"--workdir={tmp_path}", "--config.epochs=1", *exchange]
+    done = run(*flags, "--config.angle_examples=0")
+    assert done.returncode == 0, done.stderr
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    last = done.stdout.splitlines()[-1]
+    assert last == sent.sentence(summary)
+    assert f"({summary['bits_sent']:,})" in last
+    assert f"({summary['wire_bytes']:,}) on the wire" in last
+    assert f"({summary['dense_bits']:,}) if dense" in last
+    assert f"compression ratio {summary['dense_bits'] / summary['bits_sent']:,.1f}" in last
 
 
 OVERRIDES = {"epochs": 40, "checkpoint_every": 1, "angle_examples": 0}
@@ -136,6 +155,7 @@ def test_killed_twice_and_restarted_it_ends_bit_identical(tmp_path):
     output, _ = last.communicate(timeout=300)
     assert last.returncode == 0, output
     assert f"step {reached} of {whole.summary['steps']}" in output
+    assert "compression" not in output  # Nothing was sent.
 
     # Reading a finished run back only restores its last checkpoint.
     ended = train_and_evaluate(config, workdir, progress.Silent())

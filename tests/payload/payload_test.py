@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from sparsetrain.payload import (
+    AgreedSparse,
     Dense,
+    DenseAtFirst,
     LowRank,
     Natural,
     Payload,
@@ -28,6 +30,7 @@ POSITION_BITS = (0 + 1 + 2) + (0 + 1 + 2)  # Gaps 2 and 2 with b = 2.
 
 def examples():
     """Payload, what it decodes to (flat, other entries zero), and its exact bits without header."""
+    factors = LowRank(jnp.ones((4, 2)), jnp.full((6, 2), 0.5), SHAPE)
     return {
         "dense": (Dense(jnp.ones(SHAPE)), dict.fromkeys(range(24), 1.0), 24 * 32),
         "dense bfloat16": (
@@ -39,6 +42,11 @@ def examples():
             Sparse(INDICES, TWO, SHAPE, 2, values=jnp.array([5.0, -6.0, 0.0])),
             {1: 5.0, 3: -6.0},
             POSITION_BITS + 2 * 32,
+        ),
+        "agreed": (
+            AgreedSparse(INDICES, TWO, SHAPE, None, values=jnp.array([5.0, -6.0, 0.0])),
+            {1: 5.0, 3: -6.0},
+            2 * 32,
         ),
         "binary": (
             SparseBinary(INDICES, TWO, SHAPE, 2, mean=jnp.float32(-3.0)),
@@ -75,7 +83,17 @@ def examples():
             24 * 9,
         ),
         "low rank": (
-            LowRank(jnp.ones((4, 2)), jnp.full((6, 2), 0.5), SHAPE),
+            factors,
+            dict.fromkeys(range(24), 1.0),
+            32 * 2 * (4 + 6),
+        ),
+        "dense at first, dense": (
+            DenseAtFirst(Dense(jnp.full(SHAPE, 3.0)), factors, np.bool_(True)),
+            dict.fromkeys(range(24), 3.0),
+            24 * 32,
+        ),
+        "dense at first, factors": (
+            DenseAtFirst(Dense(jnp.full(SHAPE, 3.0)), factors, np.bool_(False)),
             dict.fromkeys(range(24), 1.0),
             32 * 2 * (4 + 6),
         ),

@@ -1,3 +1,5 @@
+import inspect
+
 import jax
 import jax.numpy as jnp
 import ml_collections
@@ -88,6 +90,14 @@ def test_exchange_of_gradients_or_of_several_steps():
         ({"name": "topk"}, False, "compress.name='topk' is unknown; choose one of "),
         ({"memory": "none"}, False, "compress.memory='none' is unknown; choose one of "),
         ({"density": 2.0}, False, "density=2.0"),
+        (
+            {"name": "low_rank"},
+            False,
+            r"compress.name='low_rank' needs compress\.rank: add --config\.compress\.rank=<value>",
+        ),
+        ({"name": "low_rank", "rank": 0}, False, "rank=0: must be at least 1"),
+        ({"name": "hard_threshold"}, False, r"'hard_threshold' needs compress\.threshold: add"),
+        ({"density": None}, False, r"compress.name='top_k' needs compress\.density: add"),
         ({}, True, "row-sparse gradients are not compressed further"),
     ],
 )
@@ -95,6 +105,19 @@ def test_mistakes_in_the_exchange(changes, row_sparse, message):
     config = exchanged(**changes)
     with pytest.raises(build.ConfigError, match=message), build.config_errors():
         build.optimizer(config.optimizer, row_sparse, config.compress)
+
+
+@pytest.mark.parametrize("name", sorted(compress.COMPRESSORS))
+def test_every_compressor_is_built_from_the_same_section(name):
+    # A locked section, as on the command line: every field that is needed is there.
+    config = digits.get_config().lock()
+    config.compress.update({"name": name, "rank": 2, "threshold": 0.5, "density": 0.1})
+    tx = build.optimizer(config.optimizer, False, config.compress)
+    variables = {"params": {"w": jnp.zeros((20, 30))}}
+    update = jax.eval_shape(lambda: tx.update(variables, tx.init(variables), variables)[0])
+    assert update["params"]["w"].shape == (20, 30)
+    needed = inspect.signature(compress.COMPRESSORS[name]).parameters.values()
+    assert {each.name for each in needed if each.default is each.empty} <= set(config.compress)
 
 
 def test_adaptive_decay_is_a_switch():

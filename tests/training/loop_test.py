@@ -73,6 +73,8 @@ def test_a_compressed_exchange_counts_its_bits_and_resumes(tmp_path):
     sent = [record["bits_sent"] for record in whole.history]
     assert sent == sorted(set(sent)) and sent[0] > 0
     assert whole.summary["bits_sent"] == sent[-1]
+    ratio = whole.summary["dense_bits"] / whole.summary["bits_sent"]
+    assert whole.summary["compression_ratio"] == pytest.approx(ratio)
     assert whole.summary["compression_ratio"] > 10 / 0.05
     interrupted = tmp_path / "interrupted"
     with pytest.raises(KeyboardInterrupt):

@@ -14,11 +14,25 @@ import pytest
 from hypothesis import strategies as st
 
 from sparsetrain import wire
-from sparsetrain.payload import Dense, Payload, Sparse, SparseBinary, SparseTernary, is_payload
+from sparsetrain.payload import (
+    AgreedSparse,
+    Dense,
+    DenseAtFirst,
+    LowRank,
+    Payload,
+    Sparse,
+    SparseBinary,
+    SparseTernary,
+    is_payload,
+)
 from sparsetrain.wire import frame
 from tests.wire import samples
 
 TREE = {"layers": [samples.PAYLOADS["sparse"], None], "rest": samples.PAYLOADS["quantized"]}
+AGREED, DENSE_AT_FIRST, FACTORS_LATER = (
+    samples.PAYLOADS[name]
+    for name in ("agreed", "dense at first, dense", "dense at first, factors")
+)
 
 
 def forged(message: bytes, body: bytes | None = None) -> bytes:
@@ -102,10 +116,10 @@ def sparse_payloads(draw: st.DrawFn) -> Payload:
     b = draw(st.none() | st.integers(0, 10))
     where: dict[str, Any] = {**samples.slots(used, capacity, entries), "shape": (entries,), "b": b}
     number = st.floats(width=32, allow_nan=False)
-    kind = draw(st.sampled_from([Sparse, SparseBinary, SparseTernary]))
-    if kind is Sparse:
+    kind = draw(st.sampled_from([Sparse, AgreedSparse, SparseBinary, SparseTernary]))
+    if kind in (Sparse, AgreedSparse):
         numbers = draw(st.lists(number, min_size=len(used), max_size=len(used)))
-        return Sparse(**where, values=samples.first(numbers, capacity))
+        return kind(**where, values=samples.first(numbers, capacity))
     mean = np.float32(draw(number))
     if kind is SparseBinary:
         return SparseBinary(**where, mean=mean)
@@ -113,13 +127,100 @@ def sparse_payloads(draw: st.DrawFn) -> Payload:
     return SparseTernary(**where, mean=mean, negative=samples.first(flags, capacity, bool))
 
 
-@hypothesis.given(payloads=st.lists(sparse_payloads(), max_size=4))
+@st.composite
+def dense_at_first_payloads(draw: st.DrawFn) -> Payload:
+    rows, columns, rank = (draw(st.integers(0, most)) for most in (6, 6, 3))
+    number = st.floats(width=32, allow_nan=False)
+
+    def matrix(is_sent: bool, *shape: int) -> np.ndarray:
+        size = shape[0] * shape[1] if is_sent else 0
+        numbers = draw(st.lists(number, min_size=size, max_size=size))
+        return samples.first(numbers, shape[0] * shape[1]).reshape(shape)
+
+    is_dense = draw(st.booleans())
+    dense = Dense(matrix(is_dense, rows, columns))
+    p, q = (matrix(not is_dense, length, rank) for length in (rows, columns))
+    return DenseAtFirst(dense, LowRank(p, q, (rows, columns)), np.bool_(is_dense))
+
+
+@hypothesis.given(payloads=st.lists(sparse_payloads() | dense_at_first_payloads(), max_size=4))
 @hypothesis.settings(deadline=None, max_examples=150)
 def test_round_trips(payloads: list[Payload]) -> None:
     message = wire.encode(payloads)
-    decoded = wire.decode(message, like=payloads)
-    samples.assert_same(decoded, payloads)
-    assert wire.encode(decoded) == message
+    assert len(message) == 18 + sum(int(payload.wire_bytes()) for payload in payloads)
+    for like in (payloads, samples.shapes_of(payloads)):
+        decoded = wire.decode(message, like=like)
+        samples.assert_same(decoded, payloads)
+        assert wire.encode(decoded) == message
+
+
+@pytest.mark.parametrize("name", ["agreed", "agreed, some slots", "agreed, no slot used"])
+def test_agreed_positions_are_not_sent(name: str) -> None:
+    payload = samples.PAYLOADS[name]
+    assert isinstance(payload, AgreedSparse)
+    used = int(payload.count)
+    message = wire.encode(payload)
+    values = np.ascontiguousarray(payload.values[:used])
+    assert message[18:] == used.to_bytes(4, "little") + values.tobytes()
+    # The receiver's own values have no say, whatever they are; on a device or not.
+    for module in (np, jnp):
+        own = AgreedSparse(
+            module.asarray(payload.indices),
+            module.asarray(payload.count),
+            payload.shape,
+            None,
+            values=module.ones_like(payload.values),
+        )
+        samples.assert_same(wire.decode(message, like=own), payload)
+
+
+def test_shapes_of_agreed_positions_say_too_little() -> None:
+    spec = jax.eval_shape(lambda: {"w": jax.tree.map(jnp.asarray, AGREED)})
+    with pytest.raises(ValueError, match=r"agreed positions, such as .* same key") as caught:
+        wire.decode(wire.encode({"w": AGREED}), like=spec)
+    assert "'w'" in str(caught.value)
+    # It is no fault of the message.
+    assert not isinstance(caught.value, wire.WireError)
+
+
+@pytest.mark.parametrize(
+    ("payload", "body", "says"),
+    [
+        (AGREED, lambda b: b"\4" + b[1:], "4 values for 3 agreed positions"),
+        (AGREED, lambda b: b"\2" + b[1:], "2 values for 3 agreed positions"),
+        (AGREED, lambda b: b"\xff" * 4 + b[4:], "4294967295 values for 3 agreed positions"),
+        (AGREED, lambda b: b[:3], "4 bytes are due and 3 left"),
+        (AGREED, lambda b: b[:-1], "12 bytes are due and 11 left"),
+        (AGREED, lambda b: b + b"\0", "1 bytes behind the last record"),
+        (DENSE_AT_FIRST, lambda b: b"\2" + b[1:], "flag 2 where 0 or 1 is due"),
+        (DENSE_AT_FIRST, lambda b: b"\xff" + b[1:], "flag 255 where 0 or 1 is due"),
+        (DENSE_AT_FIRST, lambda b: b"\0" + b[1:], "bytes behind the last record"),
+        (DENSE_AT_FIRST, lambda b: b"", "1 bytes are due and 0 left"),
+        (DENSE_AT_FIRST, lambda b: b[:-1], "24 bytes are due and 23 left"),
+        (FACTORS_LATER, lambda b: b"\1" + b[1:], "24 bytes are due and 20 left"),
+        (FACTORS_LATER, lambda b: b[:-1], "8 bytes are due and 7 left"),
+    ],
+)
+def test_damage_to_what_is_agreed_and_to_flags(payload: Payload, body: Any, says: str) -> None:
+    message = wire.encode(payload)
+    with pytest.raises(wire.WireError, match=says):
+        wire.decode(forged(message, body(message[18:])), like=samples.shapes_of(payload))
+
+
+@pytest.mark.parametrize("is_dense", [True, False])
+def test_only_one_part_is_sent(is_dense: bool) -> None:
+    rng = np.random.default_rng(0)
+    shapes = ((5, 4), (5, 1), (4, 1))
+    whole, p, q = (rng.standard_normal(shape).astype(np.float32) for shape in shapes)
+    payload = DenseAtFirst(Dense(whole), LowRank(p, q, (5, 4)), np.bool_(is_dense))
+    message = wire.encode(payload)
+    sent = [whole] if is_dense else [p, q]
+    assert message[18:] == bytes([is_dense]) + b"".join(array.tobytes() for array in sent)
+    assert len(message) == 18 + int(payload.wire_bytes())
+    assert int(payload.payload_bits()) == 32 * sum(array.size for array in sent)
+    decoded = wire.decode(message, like=samples.shapes_of(payload))
+    samples.assert_sound(decoded, samples.shapes_of(payload))
+    np.testing.assert_array_equal(decoded.to_dense(), payload.to_dense())
 
 
 @pytest.mark.parametrize(
@@ -202,6 +303,16 @@ def test_forged_counts_allocate_nothing(b: int) -> None:
         ),
         (SparseBinary(np.array([3, 9]), np.int32(2), (9,), 2, mean=np.float32(1)), "beyond"),
         (SparseBinary(np.array([3, 4]), np.int32(3), (9,), 2, mean=np.float32(1)), "count=3"),
+        (
+            AgreedSparse(np.array([3, 1]), np.int32(2), (9,), None, values=np.ones(2)),
+            "strictly rising",
+        ),
+        (AgreedSparse(np.array([3, 9]), np.int32(2), (9,), None, values=np.ones(2)), "beyond"),
+        (AgreedSparse(np.array([3]), np.int32(2), (9,), None, values=np.ones(1)), "count=2"),
+        (
+            DenseAtFirst(Dense(np.ones((2, 2))), samples.PAYLOADS["low rank"], np.ones(3, bool)),
+            "is_dense: of shape",
+        ),
         (samples.sign([True], -2.0, 2.0, 0), "scales=0 stands for -1 and 1"),
         (samples.sign([True], -2.0, 1.0, 1), "scales=1 stands for low = -high"),
     ],

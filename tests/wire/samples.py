@@ -1,5 +1,6 @@
 """One small payload of every kind, of NumPy arrays, and what must hold of whatever is decoded."""
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -7,7 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from sparsetrain.payload import (
+    AgreedSparse,
     Dense,
+    DenseAtFirst,
     LowRank,
     Natural,
     Payload,
@@ -57,6 +60,15 @@ PAYLOADS: dict[str, Payload] = {
         **slots([0, 1, 2], 3, 3), shape=(3,), b=None, values=first([3.0, 2.0, 1.0], 3)
     ),
     "sparse, empty tensor": Sparse(**slots([], 0, 0), shape=(0,), b=None, values=first([], 0)),
+    "agreed": AgreedSparse(
+        **slots([2, 17, 59], 3, 60), shape=(6, 10), b=None, values=first([1.0, -2.0, 0.5], 3)
+    ),
+    "agreed, some slots": AgreedSparse(
+        **slots([0, 59], 5, 60), shape=(60,), b=None, values=first([1.0, 2.0], 5, jnp.bfloat16)
+    ),
+    "agreed, no slot used": AgreedSparse(
+        **slots([], 2, 9), shape=(9,), b=None, values=first([], 2)
+    ),
     "binary": SparseBinary(**slots([0, 3, 9, 15], 4, 16), shape=(16,), b=2, mean=F32(-0.25)),
     "binary, b free": SparseBinary(**slots([7], 3, 300), shape=(300,), b=None, mean=F32(2.0)),
     "ternary": SparseTernary(
@@ -87,12 +99,29 @@ PAYLOADS: dict[str, Payload] = {
     ),
     "natural": Natural(np.array([0, 511, 256, 100], np.uint16), (2, 2)),
     "low rank": LowRank(np.arange(6, dtype=F32).reshape(3, 2), np.ones((2, 2), F32), (3, 2)),
+    "dense at first, dense": DenseAtFirst(
+        Dense(np.array([[1.5, -0.0], [np.inf, 2.0], [3.0, 4.0]], F32)),
+        LowRank(np.zeros((3, 1), F32), np.zeros((2, 1), F32), (3, 2)),
+        np.bool_(True),
+    ),
+    "dense at first, factors": DenseAtFirst(
+        Dense(np.zeros((3, 2), F32)),
+        LowRank(np.arange(3, dtype=F32)[:, None], np.ones((2, 1), F32), (3, 2)),
+        np.bool_(False),
+    ),
 }
 
 
 def shapes_of(payloads: Any) -> Any:
-    """What a receiver knows."""
-    return jax.eval_shape(lambda: jax.tree.map(jnp.asarray, payloads))
+    """What a receiver knows: shapes, and the positions that are agreed."""
+    shapes = jax.eval_shape(lambda: jax.tree.map(jnp.asarray, payloads))
+
+    def known(shape: Payload, payload: Payload) -> Payload:
+        if not (isinstance(shape, AgreedSparse) and isinstance(payload, AgreedSparse)):
+            return shape
+        return dataclasses.replace(shape, indices=payload.indices, count=payload.count)
+
+    return jax.tree.map(known, shapes, payloads, is_leaf=is_payload)
 
 
 def assert_same(found: Any, expected: Any) -> None:
@@ -123,6 +152,10 @@ def assert_sound(payloads: Any, spec: Any) -> None:
             unused = payload.indices[count:].tolist()
             assert len(set(unused)) == len(unused)
             assert min(unused, default=payload.entries) >= payload.entries
+        elif isinstance(payload, DenseAtFirst):
+            assert payload.is_dense.dtype == bool
+            other = payload.factors if payload.is_dense else payload.dense
+            assert not any(leaf.any() for leaf in jax.tree.leaves(other))
         elif isinstance(payload, Quantized):
             assert not payload.levels.size or int(np.abs(payload.levels).max()) <= payload.s
         elif isinstance(payload, Natural):
