@@ -41,7 +41,8 @@ _RESNET = ResNet(norm="group")
 
 
 def _logits(params: Any, images: jax.Array) -> jax.Array:
-    return _RESNET.apply({"params": params}, (images.astype(jnp.float32) - 120.0) / 64.0)
+    found = _RESNET.apply({"params": params}, (images.astype(jnp.float32) - 120.0) / 64.0)
+    return jnp.asarray(found)
 
 
 def _loss(params: Any, batch: tuple[jax.Array, jax.Array]) -> jax.Array:

@@ -64,12 +64,12 @@ def closed(cells: Cells, method: str, density: float) -> str:
         return "-"
 
     def overlap(mine: Mapping[int, Record]) -> float:
-        curves = [record["curves"] for record in mine.values()]
-        soon = [
-            dict(zip(curve["iteration"], curve["overlap"], strict=True)).get(SOON)
-            for curve in curves
-        ]
-        return float(np.mean(soon)) if None not in soon else float("nan")
+        soon = []
+        for record in mine.values():
+            curve = record["curves"]
+            at = dict(zip(curve["iteration"], curve["overlap"], strict=True))
+            soon.append(at.get(SOON, float("nan")))
+        return float(np.mean(soon))
 
     ours, theirs = overlap(wanted), overlap(base)
     if np.isnan(ours + theirs) or theirs >= 1:

@@ -65,8 +65,8 @@ def load(name: str, path: str | os.PathLike[str] | None = None) -> Dataset:
             )
         return digits.load()
     if name == cifar10_jpeg.NAME:
-        root = path if path is not None else Path(os.environ.get("SPARSETRAIN_DATA", "")) / name
-        return cifar10_jpeg.load(Path(root).expanduser())
+        folder = Path(os.environ.get("SPARSETRAIN_DATA", "")) / name if path is None else Path(path)
+        return cifar10_jpeg.load(folder.expanduser())
     if name not in ORIGINS:
         known = ", ".join(sorted([*ORIGINS, cifar10_jpeg.NAME, "digits"]))
         raise ValueError(f"name={name!r} is an unknown data set; choose one of {known}")

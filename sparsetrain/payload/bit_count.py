@@ -88,7 +88,5 @@ def total(counts: list[BitCount]) -> BitCount:
     # As two lists: a chain of sums with carries of hundreds of tensors takes XLA minutes to compile.
     high, low = (jnp.stack(words) for words in zip(*counts, strict=True))
     lower, upper = (jnp.sum(half, axis=0) for half in (low & 0xFFFF, low >> _HALF))
-    upper = BitCount(upper >> _HALF, upper << _HALF)
-    return (
-        BitCount(jnp.sum(high, axis=0), jnp.zeros_like(lower)).plus(upper).plus(BitCount.of(lower))
-    )
+    shifted = BitCount(jnp.sum(high, axis=0) + (upper >> _HALF), upper << _HALF)
+    return shifted.plus(BitCount.of(lower))
