@@ -1,7 +1,7 @@
 """Parameter paths: '/'-joined, matched in full by regular expressions, the same in every lever."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 import jax
@@ -54,6 +54,41 @@ def paths(tree: Any) -> list[str]:
       ['output/bias', 'output/kernel']
     """
     return [join(path) for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
+
+
+def map_like(of_node: Callable[[str, Any], Any], state: Any, params: Any) -> Any:
+    """Replaces every part of an optimizer's state that is shaped like the parameters.
+
+    Works for every optimizer, since it knows none: a moment is any part of the state with the
+    parameters' tree structure and shapes.
+
+    Args:
+      of_node: (path of the part inside the state, the part) -> a part like it.
+      state: of any optax transformation.
+      params: the parameters.
+
+    Returns:
+      The state with those parts replaced.
+
+    Example:
+      >>> import jax.numpy as jnp, optax
+      >>> params = {"w": jnp.ones(2)}
+      >>> state = optax.trace(0.9).init(params)
+      >>> map_like(lambda path, node: {"w": node["w"] + 1}, state, params).trace["w"].tolist()
+      [1.0, 1.0]
+    """
+    structure: Any = jax.tree.structure(params)
+    shapes = [leaf.shape for leaf in jax.tree.leaves(params)]
+
+    def is_like(node: Any) -> bool:
+        if jax.tree.structure(node) != structure:
+            return False
+        return [getattr(leaf, "shape", None) for leaf in jax.tree.leaves(node)] == shapes
+
+    def at(path: Any, node: Any) -> Any:
+        return of_node(join(path), node) if is_like(node) else node
+
+    return jax.tree_util.tree_map_with_path(at, state, is_leaf=is_like)
 
 
 def first_match(rules: Mapping[str, T], path: str) -> tuple[str, T] | None:

@@ -138,24 +138,14 @@ def mask_momentum(
     """
     if which not in ("first", "all") and not callable(which):
         raise ValueError(f"which={which!r}: choose 'first', 'all' or a function of the path")
-    structure: Any = jax.tree.structure(params)
-    shapes = [leaf.shape for leaf in jax.tree.leaves(params)]
 
-    def is_moment(node: Any) -> bool:
-        if jax.tree.structure(node) != structure:
-            return False
-        return [jnp.shape(leaf) for leaf in jax.tree.leaves(node)] == shapes
-
-    def masked(path: Any, node: Any) -> Any:
-        if not is_moment(node):
-            return node
-        names = tree.join(path)
+    def masked(path: str, node: Any) -> Any:
         if callable(which):
-            chosen = which(names)
+            chosen = which(path)
         else:
-            chosen = which == "all" or not any(n in SECOND_MOMENTS for n in names.split("/"))
+            chosen = which == "all" or not any(n in SECOND_MOMENTS for n in path.split("/"))
         if not chosen:
             return node
         return jax.tree.map(lambda leaf, at: jnp.where(at, jnp.zeros_like(leaf), leaf), node, sent)
 
-    return jax.tree_util.tree_map_with_path(masked, state, is_leaf=is_moment)
+    return tree.map_like(masked, state, params)

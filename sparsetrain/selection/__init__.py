@@ -3,6 +3,7 @@
 from sparsetrain.selection.entries import top_k_entries, top_k_entries_of
 from sparsetrain.selection.exact import count, top_k_columns, top_k_mask
 from sparsetrain.selection.hierarchical import top_k_hierarchical
+from sparsetrain.selection.layer_entries import top_k_mask_of_each
 from sparsetrain.selection.mask import top_k_mask_flat, top_k_masks
 from sparsetrain.selection.pattern import magnitude_of, magnitude_patterns
 from sparsetrain.selection.random_k import random_columns
@@ -28,6 +29,7 @@ __all__ = [
     "top_k_hierarchical",
     "top_k_mask",
     "top_k_mask_flat",
+    "top_k_mask_of_each",
     "top_k_masks",
     "union_columns",
 ]

@@ -1,14 +1,14 @@
 """The k_l largest entries of every layer, in the slots of one payload, while the k_l move."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 from sparsetrain.selection import words
-from sparsetrain.selection.layer_ranks import Ranked
-from sparsetrain.selection.layers import ROW, Layers
+from sparsetrain.selection.layer_ranks import Ranked, ranked
+from sparsetrain.selection.layers import ROW, Layers, arrange
 from sparsetrain.selection.pattern import magnitude_patterns
 from sparsetrain.selection.words import WORD
 
@@ -49,6 +49,43 @@ def largest(layers: Layers, k: jax.Array, at: Ranked, slots: int) -> tuple[jax.A
     indices = jnp.where(is_used, found - WORD * jnp.array(first_words, jnp.int32)[owner], 0)
     values = _fetch(layers, indices, owner, ends - k, k)
     return jnp.where(is_used, values, jnp.zeros_like(values)), indices
+
+
+def top_k_mask_of_each(
+    leaves: Sequence[jax.Array], k: Sequence[int] | jax.Array
+) -> list[jax.Array]:
+    """Masks of the k_l largest magnitudes of each array, all in the same passes.
+
+    Args:
+      leaves: floating arrays of any shape; float64 may not be mixed with others.
+      k: [L], 0 <= k_l <= N_l; may be traced, then it is clipped.
+
+    Returns:
+      One mask per array, bool, its shape, with k_l ones; ties go to the lower flat index, NaN counts
+      as largest.
+
+    Raises:
+      TypeError: a leaf is not floating.
+      ValueError: float64 that does not fit.
+
+    Example:
+      >>> masks = top_k_mask_of_each([jnp.array([1.0, -3.0, 3.0]), jnp.array([2.0])], [1, 0])
+      >>> [mask.tolist() for mask in masks]
+      [[False, True, False], [False]]
+    """
+    full = [i for i, leaf in enumerate(leaves) if leaf.size]
+    found = [jnp.zeros(leaf.shape, bool) for leaf in leaves]
+    if not full:
+        return found
+    layers = arrange([lax.stop_gradient(leaves[i]).reshape(-1) for i in full])
+    wanted = jnp.clip(jnp.asarray(k, jnp.int32)[jnp.array(full, jnp.int32)], 0, layers.sizes)
+    at = ranked(layers, wanted, jnp.zeros(wanted.shape, layers.rows.dtype))
+    packed, first_words = masks(layers, wanted, at)
+    for place, i in enumerate(full):
+        size = leaves[i].size
+        mine = packed[first_words[place] : first_words[place] + -(-size // WORD)]
+        found[i] = words.unpack(mine, size).reshape(leaves[i].shape)
+    return found
 
 
 def masks(layers: Layers, k: jax.Array, at: Ranked) -> tuple[jax.Array, list[int]]:

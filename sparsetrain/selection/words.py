@@ -42,6 +42,25 @@ def _pack_rows(rows: jax.Array) -> jax.Array:
     return jnp.sum(jnp.where(rows, bits[None], jnp.uint32(0)), axis=1, dtype=jnp.uint32)
 
 
+def unpack(words: jax.Array, entries: int) -> jax.Array:
+    """The mask that was packed.
+
+    Args:
+      words: [ceil(N / 32)] uint32.
+      entries: N.
+
+    Returns:
+      [N] bool.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> unpack(jnp.array([5], jnp.uint32), 3).tolist()
+      [True, False, True]
+    """
+    bits = words[:, None] >> jnp.arange(WORD, dtype=jnp.uint32)[None]
+    return (bits & 1).astype(bool).reshape(-1)[:entries]
+
+
 def ones(words: jax.Array) -> jax.Array:
     """How many bits of each word are set: int32, same shape."""
     return lax.population_count(words).astype(jnp.int32)
