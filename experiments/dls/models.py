@@ -15,7 +15,7 @@ from sparsetrain.data import cifar10_jpeg
 from sparsetrain.models import LeNet5, ResNet
 
 TRAIN_EACH = 1200  # images of a class; a short run sees no more
-TEST_EACH = 100
+TEST_EACH = 50
 
 
 class Model(NamedTuple):
@@ -56,7 +56,7 @@ def _accuracy(params: Any, images: jax.Array, labels: jax.Array) -> jax.Array:
 
 
 def cifar10() -> data.Dataset:
-    """The first images of every class of CIFAR-10 in JPEG: 11,000 to train on, 1,000 to test."""
+    """The first images of every class of CIFAR-10 in JPEG: 11,000 to train on, 500 to test."""
     found = cifar10_jpeg.load(
         Path(os.environ.get("SPARSETRAIN_DATA", "")) / cifar10_jpeg.NAME, TRAIN_EACH
     )
