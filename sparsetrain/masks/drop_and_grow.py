@@ -123,4 +123,6 @@ class DropAndGrowRule:
         found = drop_and_grow(old, list(live.values()), wanted, counts)
         new = dict(zip(masks, found, strict=True))
         zeros = {path: jnp.zeros_like(leaf) for path, leaf in live.items()}
-        return Change(new, zeros, mask_error(live, new))
+        # A weight that is dropped and grown again keeps its value.
+        kept = {path: mask & masks[path] for path, mask in new.items()}
+        return Change(new, kept, zeros, mask_error(live, new))

@@ -96,7 +96,7 @@ class GradualRule:
             ]
             largest = keep_largest(live, self.structure, jnp.stack(counts))
         new = {path: masks[path] & largest[path] for path in masks}
-        return Change(new, live, mask_error(live, new))
+        return Change(new, new, live, mask_error(live, new))
 
 
 def gradual(

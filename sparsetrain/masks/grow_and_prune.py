@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax import lax
 
 from sparsetrain import numerics
 from sparsetrain.masks import distribution as distributions
@@ -36,6 +37,7 @@ class GrowAndPruneRule:
     restart: str
     key: Any
     seed: int
+    axis_name: Any
     takes_step: bool = False
 
     def weights(self, params: Any) -> dict[str, jax.Array]:
@@ -53,10 +55,9 @@ class GrowAndPruneRule:
         return random_masks(weights, self.structure, self.counts(shapes), self.key)
 
     def _table(self, masks: Any) -> tuple[np.ndarray, np.ndarray]:
-        # The partitions were held to the parameters at `start`; the masks have their paths.
-        owners = {path: self.partitions.owners(path)[0] for path in masks}
+        """Leaves that are pruned, and grown, at each boundary: two of [phases + 1, L]."""
         phases = schedule.phases(
-            owners,
+            self._owners(masks),
             self.partitions.names,
             self.count,
             self.steps_per_phase,
@@ -66,7 +67,21 @@ class GrowAndPruneRule:
         )
         return phases.changes(list(masks))
 
+    def _owners(self, masks: Any) -> dict[str, str]:
+        # The partitions were held to the parameters at `start`; the masks have their paths.
+        return {path: self.partitions.owners(path)[0] for path in masks}
+
+    def _is_mine(self, masks: Any) -> jax.Array:
+        """[L] bool, whether a leaf is in the partition of this worker."""
+        numbers = [self.partitions.names.index(owner) for owner in self._owners(masks).values()]
+        return jnp.array(numbers, jnp.int32) == lax.axis_index(self.axis_name)
+
     def used(self, masks: Any, step: jax.Array) -> dict[str, jax.Array]:
+        if self.order == "parallel":
+            # A round begins where the masks of all workers have been put together.
+            begins = (step % self.steps_per_phase == 0) & (step < self.count * self.steps_per_phase)
+            grows = self._is_mine(masks) & begins
+            return {path: mask | grows[i] for i, (path, mask) in enumerate(masks.items())}
         # The first phase grows at once, but `apply` needs the random masks until then.
         grown = self._table(masks)[1][0]
         first = step == 0
@@ -86,9 +101,13 @@ class GrowAndPruneRule:
         step: jax.Array,
     ) -> Change:
         del gradients
-        prune, grow = (
-            jnp.asarray(table)[step // self.steps_per_phase] for table in self._table(masks)
-        )
+        if self.order == "parallel":
+            prune = self._is_mine(masks)
+            grow = jnp.zeros_like(prune)
+        else:
+            prune, grow = (
+                jnp.asarray(table)[step // self.steps_per_phase] for table in self._table(masks)
+            )
         shapes = {path: leaf.shape for path, leaf in weights.items()}
         live = {
             path: jnp.where(masks[path], leaf, jnp.zeros_like(leaf))
@@ -107,7 +126,7 @@ class GrowAndPruneRule:
             path: jnp.where(prune[i], leaf, jnp.zeros_like(leaf))
             for i, (path, leaf) in enumerate(live.items())
         }
-        return Change(new, zeros, mask_error(pruned, kept))
+        return Change(new, kept, zeros, mask_error(pruned, kept))
 
     def _under_one_threshold(
         self, live: dict[str, jax.Array], prune: jax.Array
@@ -164,7 +183,9 @@ def grow_and_prune(
       structure: "unstructured", `block(rows, columns)` or `n_m(n, m)`.
       scope: of "global": "model" ranks all weights of the model together, "partition" those that are
         pruned now.
-      order: "cyclic", or "random" subsets of the leaves.
+      order: "cyclic"; "random" subsets of the leaves; or "parallel" (P-GaP): worker i of `axis_name`
+        grows partition i in every phase, alone, and prunes it at its end, when `combine` must be
+        called. `phases` are then rounds.
       exclude_last: of order="random", whether leaves just grown wait a phase.
       restart: whether the optimizer starts anew at each phase; False keeps its moments and counters.
       mask_gradients: False lets the inner optimizer see the gradients of masked weights, as the
@@ -223,7 +244,10 @@ def grow_and_prune(
         "all" if restart else "none",
         key,
         schedule.seed_of(key),
+        axis_name,
     )
+    if order == "parallel" and axis_name is None:
+        raise ValueError("order='parallel': name the axis of the workers in axis_name=")
     # Checks order, phases and steps before any parameter is seen.
     schedule.phases({"w": partitions.names[0]}, partitions.names, phases, steps_per_phase, order)
     return own_masks(

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
-ORDERS = ("cyclic", "random")
+ORDERS = ("cyclic", "random", "parallel")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,12 +36,13 @@ class Phases:
           paths: L leaves.
 
         Returns:
-          Two bool arrays [phases + 1, L]; the last rows are those of the end.
+          Two bool arrays [phases + 1, L]; the last rows are those of the end. A leaf may be pruned and
+          grown again at once.
         """
         dense = np.array([[path in grown for path in paths] for grown in self.grown], bool)
         none = np.zeros((1, len(paths)), bool)
         before, after = np.concatenate([none, dense]), np.concatenate([dense, none])
-        return before & ~after, after & ~before
+        return before, after
 
     def __str__(self) -> str:
         lines = [f"{'phase':>5s} {'updates':>15s}  {'grow':20s} prune"]
@@ -74,7 +75,8 @@ def phases(
       names: of the kappa partitions, in order.
       count: K, number of phases.
       steps_per_phase: updates of each.
-      order: "cyclic", or "random": every phase grows floor(L / kappa) leaves drawn uniformly.
+      order: "cyclic"; "random": every phase grows floor(L / kappa) leaves drawn uniformly;
+        "parallel": all partitions, each on its own worker.
       seed: of the draws.
       exclude_last: whether leaves grown in the phase before are left out of a draw (as far as
         enough others are there).
@@ -101,6 +103,9 @@ def phases(
         raise ValueError(
             f"phases={count}, steps_per_phase={steps_per_phase}: must both be at least 1"
         )
+    if order == "parallel":
+        everything = tuple(frozenset(owners) for _ in range(count))
+        return Phases(everything, ("each its own",) * count, steps_per_phase)
     if order == "cyclic":
         labels = [names[t % len(names)] for t in range(count)]
         grown = [frozenset(p for p, owner in owners.items() if owner == name) for name in labels]

@@ -52,7 +52,7 @@ class StaticRule:
 
     def change(self, weights: Any, masks: Any, gradients: Any, step: jax.Array) -> Change:
         del gradients, step
-        return Change(masks, weights, jnp.zeros((), jnp.float32))
+        return Change(masks, masks, weights, jnp.zeros((), jnp.float32))
 
 
 def static(

@@ -38,12 +38,13 @@ class Change(NamedTuple):
 
     Attributes:
       masks: path -> bool.
-      weights: path -> values of the weights; those that are not masked before and after are kept as
-        they are, whatever stands here.
+      kept: path -> bool, weights that go on with the value they have; within `masks`.
+      weights: path -> values of the other weights that are not masked.
       error: float32 scalar, delta^2 = |w - m w|^2 / |w|^2 over the weights that could be pruned.
     """
 
     masks: dict[str, jax.Array]
+    kept: dict[str, jax.Array]
     weights: dict[str, jax.Array]
     error: jax.Array
 
@@ -172,7 +173,7 @@ def own_masks(
             if rule.restart == "all":
                 held = restarted(optax.apply_updates(params, moves), step)
             elif rule.restart == "grown":
-                grown = _grown(params, masks, new.masks)
+                grown = _grown(params, masks, new)
                 held = tree.map_like(
                     lambda _, node: jax.tree.map(
                         lambda leaf, at: jnp.where(at, jnp.zeros_like(leaf), leaf), node, grown
@@ -220,20 +221,21 @@ def _moves(u: Any, params: Any, masks: Masks, new: Change) -> Any:
         name = tree.join(path)
         if name not in masks:
             return move
-        was, is_ = masks[name], new.masks[name]
+        value = jnp.where(new.masks[name], new.weights[name].astype(p.dtype), jnp.zeros_like(p))
         # A weight that was masked is zero, so that its new value is also its update.
-        grown = jnp.where(is_, new.weights[name].astype(p.dtype), jnp.zeros_like(p))
-        return jnp.where(was & is_, move, jnp.where(was, -p, grown - p))
+        return jnp.where(masks[name] & new.kept[name], move, value - p)
 
     return jax.tree_util.tree_map_with_path(at, u, params)
 
 
-def _grown(params: Any, was: Masks, is_: Masks) -> Any:
-    """Tree of bool arrays like the parameters: weights that were masked and are no longer."""
+def _grown(params: Any, masks: Masks, new: Change) -> Any:
+    """Tree of bool arrays like the parameters: weights that start anew."""
 
     def at(path: Any, leaf: jax.Array) -> jax.Array:
         name = tree.join(path)
-        return is_[name] & ~was[name] if name in was else jnp.zeros(leaf.shape, bool)
+        if name not in masks:
+            return jnp.zeros(leaf.shape, bool)
+        return new.masks[name] & ~(masks[name] & new.kept[name])
 
     return jax.tree_util.tree_map_with_path(at, params)
 
