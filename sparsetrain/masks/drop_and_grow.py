@@ -90,6 +90,8 @@ class DropAndGrowRule:
     key: Any
     cosine: bool
     restart: str = "grown"
+    regrows: bool = False
+    sows: bool = False
 
     def start(self, params: Any) -> dict[str, jax.Array]:
         leaves = leaves_by_path(params)
@@ -122,7 +124,5 @@ class DropAndGrowRule:
         live = {path: jnp.where(mask, weights[path], 0) for path, mask in masks.items()}
         found = drop_and_grow(old, list(live.values()), wanted, counts)
         new = dict(zip(masks, found, strict=True))
-        zeros = {path: jnp.zeros_like(leaf) for path, leaf in live.items()}
-        # A weight that is dropped and grown again keeps its value.
-        kept = {path: mask & masks[path] for path, mask in new.items()}
-        return Change(new, kept, zeros, mask_error(live, new))
+        # A weight that is dropped and grown again keeps its value: it is live before and after.
+        return Change(new, mask_error(live, new))

@@ -54,6 +54,8 @@ class GradualRule:
     structure: Any
     takes_step: bool = False
     restart: str = "none"
+    regrows: bool = False
+    sows: bool = False
 
     def start(self, params: Any) -> dict[str, jax.Array]:
         leaves = leaves_by_path(params)
@@ -96,7 +98,7 @@ class GradualRule:
             ]
             largest = keep_largest(live, self.structure, jnp.stack(counts))
         new = {path: masks[path] & largest[path] for path in masks}
-        return Change(new, new, live, mask_error(live, new))
+        return Change(new, mask_error(live, new))
 
 
 def gradual(

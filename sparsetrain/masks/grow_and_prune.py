@@ -39,6 +39,12 @@ class GrowAndPruneRule:
     seed: int
     axis_name: Any
     takes_step: bool = False
+    sows: bool = False
+
+    @property
+    def regrows(self) -> bool:
+        # A single partition is pruned and grown again at once; so may be leaves that are drawn.
+        return len(self.partitions.names) == 1 or self.order == "random"
 
     def weights(self, params: Any) -> dict[str, jax.Array]:
         """Path -> leaf of all that is ever masked."""
@@ -121,12 +127,11 @@ class GrowAndPruneRule:
         for i, path in enumerate(live):
             kept[path] = jnp.where(prune[i], masks[path] & largest[path], masks[path])
             new[path] = kept[path] | grow[i]
-        zeros = {path: jnp.zeros_like(leaf) for path, leaf in weights.items()}
         pruned = {
             path: jnp.where(prune[i], leaf, jnp.zeros_like(leaf))
             for i, (path, leaf) in enumerate(live.items())
         }
-        return Change(new, kept, zeros, mask_error(pruned, kept))
+        return Change(new, mask_error(pruned, kept), kept)
 
     def _under_one_threshold(
         self, live: dict[str, jax.Array], prune: jax.Array

@@ -27,6 +27,8 @@ class StaticRule:
     key: Any
     takes_step: bool = False
     restart: str = "none"
+    regrows: bool = False
+    sows: bool = False
 
     def start(self, params: Any) -> dict[str, jax.Array]:
         leaves = leaves_by_path(params)
@@ -51,8 +53,8 @@ class StaticRule:
         return step < 0
 
     def change(self, weights: Any, masks: Any, gradients: Any, step: jax.Array) -> Change:
-        del gradients, step
-        return Change(masks, masks, weights, jnp.zeros((), jnp.float32))
+        del weights, gradients, step
+        return Change(masks, jnp.zeros((), jnp.float32))
 
 
 def static(

@@ -17,6 +17,7 @@ from jax import lax
 
 from sparsetrain import tree
 from sparsetrain.masks.partition import leaves_by_path
+from sparsetrain.masks.take_over import take_over
 
 Masks = Mapping[str, jax.Array]
 
@@ -38,15 +39,17 @@ class Change(NamedTuple):
 
     Attributes:
       masks: path -> bool.
-      kept: path -> bool, weights that go on with the value they have; within `masks`.
-      weights: path -> values of the other weights that are not masked.
       error: float32 scalar, delta^2 = |w - m w|^2 / |w|^2 over the weights that could be pruned.
+      kept: path -> bool, weights that go on with the value they have; None for all that were live and
+        still are. Looked at where the rule `regrows`.
+      weights: path -> values of the live weights that were not kept; None for zeros. Looked at where
+        the rule `sows`.
     """
 
     masks: dict[str, jax.Array]
-    kept: dict[str, jax.Array]
-    weights: dict[str, jax.Array]
     error: jax.Array
+    kept: dict[str, jax.Array] | None = None
+    weights: dict[str, jax.Array] | None = None
 
 
 class Rule(Protocol):
@@ -60,6 +63,16 @@ class Rule(Protocol):
     @property
     def restart(self) -> str:
         """What of the optimizer's state starts anew at a change: "all", "grown" weights' entries, or "none"."""
+        ...
+
+    @property
+    def regrows(self) -> bool:
+        """Whether a live weight may be dropped and grown anew in one change."""
+        ...
+
+    @property
+    def sows(self) -> bool:
+        """Whether grown weights start at other values than zero."""
         ...
 
     def start(self, params: Any) -> dict[str, jax.Array]:
@@ -90,7 +103,7 @@ def own_masks(
     rule: Rule,
     *,
     fine_tune: optax.GradientTransformation | None = None,
-    fine_tune_after: int | None = None,
+    fine_tune_after: int = 0,
     mask_gradients: bool = True,
     axis_name: Any = None,
 ) -> optax.GradientTransformationExtraArgs:
@@ -100,108 +113,98 @@ def own_masks(
       inner: the optimizer.
       rule: when masks change, and how.
       fine_tune: optimizer after `fine_tune_after` updates; None is `inner` once more, from its start.
-      fine_tune_after: updates after which it takes over; None for never.
+      fine_tune_after: updates after which it takes over.
       mask_gradients: whether the inner optimizer sees zeros for masked weights.
       axis_name: of `vmap` or `shard_map` if this runs inside one: keeps the boundary a branch.
 
     Returns:
       A transformation that needs `params` in `update`.
     """
-    inner = optax.with_extra_args_support(inner)
-    later = None if fine_tune is None else optax.with_extra_args_support(fine_tune)
+    turns = take_over(inner, fine_tune, fine_tune_after)
 
     def init_fn(params: Any) -> MaskState:
-        state = inner.init(params)
-        spare: Any = ()
-        if later is not None and not _alike(inner, later, params):
-            spare = later.init(params)
         zero = jnp.zeros((), jnp.int32)
-        return MaskState(zero, rule.start(params), state, spare, jnp.zeros((), jnp.float32))
+        return MaskState(zero, rule.start(params), *turns.init(params), jnp.zeros((), jnp.float32))
 
-    def restarted(params: Any, step: jax.Array) -> tuple[Any, Any]:
-        """(inner, fine_tune) at their start."""
-        if later is None or fine_tune_after is None:
-            return inner.init(params), ()
-        if not _alike(inner, later, params):
-            return inner.init(params), later.init(params)
-        return lax.cond(step >= fine_tune_after, later.init, inner.init, params), ()
+    def begun(params: Any, state: MaskState) -> tuple[Any, Any]:
+        """(inner, fine_tune) as an update finds them: what a change has to forget is forgotten here.
+
+        Not at the change itself: there the optimizer's new state would be one thing, and what its
+        update is made of another, and every moment would be read twice and copied.
+        """
+        held = (state.inner, state.fine_tune)
+        if rule.restart == "all":
+            follows = rule.is_due(state.step) & (state.step > 0)
+            fresh = turns.fresh(params, state.step)
+            return jax.tree.map(lambda a, b: jnp.where(follows, a, b), fresh, held)
+        if rule.restart == "grown":
+            # A dead weight's moments are zero, so that a grown one begins with zeros.
+            return tree.map_like(lambda _, node: _zero_dead(node, state.masks), held, params)
+        return held
 
     def run(
-        g: Any, state: MaskState, params: Any, extra_args: dict[str, Any]
-    ) -> tuple[Any, Any, Any]:
-        """(update, inner, fine_tune) of the optimizer whose turn it is."""
-        if later is None or fine_tune_after is None:
-            return (*inner.update(g, state.inner, params, **extra_args), state.fine_tune)
-        shares = _alike(inner, later, params)
-
-        def first(state: MaskState) -> tuple[Any, Any, Any]:
-            return (*inner.update(g, state.inner, params, **extra_args), state.fine_tune)
-
-        def second(state: MaskState) -> tuple[Any, Any, Any]:
-            held = state.inner if shares else state.fine_tune
-            u, held = later.update(g, held, params, **extra_args)
-            return (u, held, ()) if shares else (u, state.inner, held)
-
-        return lax.cond(state.step >= fine_tune_after, second, first, state)
+        updates: Any, state: MaskState, params: Any, extra_args: dict[str, Any]
+    ) -> tuple[Any, tuple[Any, Any]]:
+        """(update, (inner, fine_tune)) of the optimizer whose turn it is."""
+        g = updates
+        if mask_gradients:
+            g = _zero_dead(g, rule.used(state.masks, state.step))
+        return turns.update(g, begun(params, state), params, state.step, extra_args)
 
     def update_fn(
         updates: Any, state: MaskState, params: Any = None, **extra_args: Any
     ) -> tuple[Any, MaskState]:
         if params is None:
             raise ValueError("masks: call update(grads, state, params), masked weights are undone")
-        masks = rule.used(state.masks, state.step)
-        g = updates
-        if mask_gradients:
-            g = _map(lambda leaf, mask: jnp.where(mask, leaf, jnp.zeros_like(leaf)), g, masks)
-        u, inner_state, later_state = run(g, state, params, extra_args)
         step = optax.safe_increment(state.step)
+        masks = rule.used(state.masks, state.step)
 
-        def stay() -> tuple[Any, MaskState]:
-            # In the wider dtype of the two, in which p + (-p) is zero.
-            kept = _map(lambda move, p, mask: jnp.where(mask, move, -p), u, masks, params)
-            return kept, MaskState(step, masks, inner_state, later_state, state.mask_error)
+        # Only masks pass through the branch. What touches weights and moments stays outside, in one
+        # pass with the optimizer; and the branch computes for itself what it reads, since an operand
+        # that is not yet in memory would have to be written there at every update.
+        def stay() -> tuple[Change, bool]:
+            same = rule.used(state.masks, state.step)
+            leaves = leaves_by_path(params)
+            weights = {path: leaves[path] for path in same} if rule.sows else None
+            return Change(same, state.mask_error, same if rule.regrows else None, weights), False
 
-        def change() -> tuple[Any, MaskState]:
-            taken = jax.tree.map(jnp.zeros_like, u) if rule.takes_step else u
-            target, dense = (
+        def change() -> tuple[Change, bool]:
+            target = params
+            if not rule.takes_step:
+                target = optax.apply_updates(params, run(updates, state, params, extra_args)[0])
+            weights, gradients = (
                 {path: leaf for path, leaf in leaves_by_path(values).items() if path in masks}
-                for values in (optax.apply_updates(params, taken), updates)
+                for values in (target, updates)
             )
-            new = rule.change(target, masks, dense, step)
-            moves = _moves(taken, params, masks, new)
-            held = (state.inner, state.fine_tune) if rule.takes_step else (inner_state, later_state)
-            if rule.restart == "all":
-                held = restarted(optax.apply_updates(params, moves), step)
-            elif rule.restart == "grown":
-                grown = _grown(params, masks, new)
-                held = tree.map_like(
-                    lambda _, node: jax.tree.map(
-                        lambda leaf, at: jnp.where(at, jnp.zeros_like(leaf), leaf), node, grown
-                    ),
-                    held,
-                    params,
-                )
-            # Updates that were not taken have their dtype still.
-            moves = jax.tree.map(lambda move, like: move.astype(like.dtype), moves, stay()[0])
-            return moves, MaskState(step, new.masks, *held, new.error)
+            new = rule.change(weights, rule.used(state.masks, state.step), gradients, step)
+            kept, sown = (new.kept if rule.regrows else None), None
+            if rule.sows and new.weights is not None:
+                sown = {
+                    path: leaf.astype(weights[path].dtype) for path, leaf in new.weights.items()
+                }
+            return new._replace(kept=kept, weights=sown), True
 
         is_due = rule.is_due(step)
         if axis_name is not None:
             # The same on all workers, and known to be: else vmap turns the branch into a select.
             is_due = lax.pmax(is_due.astype(jnp.int32), axis_name) > 0
-        return lax.cond(is_due, change, stay)
+        new, is_due = lax.cond(is_due, change, stay)
+        # Always true, but only the branch knows it: what reads the moments now comes after the branch
+        # that reads them too, so that they are updated in place and not copied.
+        is_known = is_due | (step > 0)
+        ready = jax.tree.map(lambda g: jnp.where(is_known, g, jnp.zeros_like(g)), updates)
+        u, held = run(ready, state, params, extra_args)
+        if rule.takes_step:
+            u = jax.tree.map(lambda move: jnp.where(is_due, jnp.zeros_like(move), move), u)
+            old = (state.inner, state.fine_tune)
+            held = jax.tree.map(lambda a, b: jnp.where(is_due, a, b), old, held)
+        live = {
+            path: (new.masks[path] if new.kept is None else new.kept[path]) & mask
+            for path, mask in masks.items()
+        }
+        return _moves(u, params, live, new), MaskState(step, new.masks, *held, new.error)
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)
-
-
-def _alike(first: Any, second: Any, params: Any) -> bool:
-    """Whether two optimizers' states have the same structure and shapes."""
-    one, other = (jax.eval_shape(each.init, params) for each in (first, second))
-    structures: list[Any] = [jax.tree.structure(each) for each in (one, other)]
-    if structures[0] != structures[1]:
-        return False
-    pairs = zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True)
-    return all(a.shape == b.shape and a.dtype == b.dtype for a, b in pairs)
 
 
 def _map(of_leaf: Callable[..., jax.Array], values: Any, masks: Masks, *others: Any) -> Any:
@@ -214,30 +217,24 @@ def _map(of_leaf: Callable[..., jax.Array], values: Any, masks: Masks, *others: 
     return jax.tree_util.tree_map_with_path(at, values, *others)
 
 
-def _moves(u: Any, params: Any, masks: Masks, new: Change) -> Any:
-    """Updates that lead to the weights of a change."""
+def _zero_dead(values: Any, masks: Masks) -> Any:
+    return _map(lambda leaf, mask: jnp.where(mask, leaf, jnp.zeros_like(leaf)), values, masks)
+
+
+def _moves(u: Any, params: Any, live: Masks, new: Change) -> Any:
+    """Updates that lead to the weights of a change; without a change all live ones go on."""
 
     def at(path: Any, move: jax.Array, p: jax.Array) -> jax.Array:
         name = tree.join(path)
-        if name not in masks:
+        if name not in live:
             return move
-        value = jnp.where(new.masks[name], new.weights[name].astype(p.dtype), jnp.zeros_like(p))
-        # A weight that was masked is zero, so that its new value is also its update.
-        return jnp.where(masks[name] & new.kept[name], move, value - p)
+        # In the wider dtype of the two, in which p + (-p) is zero.
+        other = -p
+        if new.weights is not None:
+            other = jnp.where(new.masks[name], new.weights[name] - p, other)
+        return jnp.where(live[name], move, other)
 
     return jax.tree_util.tree_map_with_path(at, u, params)
-
-
-def _grown(params: Any, masks: Masks, new: Change) -> Any:
-    """Tree of bool arrays like the parameters: weights that start anew."""
-
-    def at(path: Any, leaf: jax.Array) -> jax.Array:
-        name = tree.join(path)
-        if name not in masks:
-            return jnp.zeros(leaf.shape, bool)
-        return new.masks[name] & ~(masks[name] & new.kept[name])
-
-    return jax.tree_util.tree_map_with_path(at, params)
 
 
 def mask_error(before: Masks, after: Masks) -> jax.Array:
@@ -297,6 +294,4 @@ def apply(params: Any, state: Any) -> Any:
       >>> apply({"w": jnp.array([[1.0, 2.0]])}, state)["w"].tolist()
       [[1.0, 0.0]]
     """
-    return _map(
-        lambda leaf, mask: jnp.where(mask, leaf, jnp.zeros_like(leaf)), params, find(state).masks
-    )
+    return _zero_dead(params, find(state).masks)

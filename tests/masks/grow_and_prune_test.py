@@ -137,7 +137,7 @@ def test_the_optimizer_starts_anew_at_each_phase_and_fine_tuning_takes_over(shar
     end = STEPS * PHASES
     for number, (params, state) in enumerate(train(tx, end + 2), 1):
         if number <= end:
-            assert int(optax.tree_utils.tree_get(state.inner, "count")) == number % STEPS
+            assert int(optax.tree_utils.tree_get(state.inner, "count")) == (number - 1) % STEPS + 1
         if number == end:
             before = params
     # The first update of Adam is the learning rate in size; that of SGD .5 g, then 1.9 times.
