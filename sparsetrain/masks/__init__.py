@@ -4,6 +4,7 @@ from sparsetrain.masks.distribution import densities, erk, uniform
 from sparsetrain.masks.evolutionary import evolutionary
 from sparsetrain.masks.gradual import gradual
 from sparsetrain.masks.grow_and_prune import grow_and_prune
+from sparsetrain.masks.one_shot import one_shot
 from sparsetrain.masks.parallel import combine
 from sparsetrain.masks.partition import Partitions, partitions, prunable
 from sparsetrain.masks.rigl import rigl
@@ -29,6 +30,7 @@ __all__ = [
     "grasp_scores",
     "grow_and_prune",
     "n_m",
+    "one_shot",
     "partitions",
     "phases",
     "prunable",

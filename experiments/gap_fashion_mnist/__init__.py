@@ -1,0 +1,1 @@
+"""Grow-and-prune against its rivals on Fashion-MNIST."""

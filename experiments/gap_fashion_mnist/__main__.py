@@ -1,0 +1,56 @@
+"""Runs what is missing of the grid, then writes tables and plots.
+
+    python -m experiments.gap_fashion_mnist --seeds=5
+
+Killed and started again with the same command it goes on with the first run that has no result. Needs the four
+Fashion-MNIST files in $SPARSETRAIN_DATA/fashion-mnist.
+"""
+
+import argparse
+import functools
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+try:
+    from experiments.gap_fashion_mnist import record, report, runs
+except ImportError as error:
+    sys.exit(f"{error}: install what the experiment needs with  pip install 'sparsetrain[train]'")
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser("python -m experiments.gap_fashion_mnist")
+    parser.add_argument("--out", type=Path, default=report.RESULTS, help="folder of the results")
+    parser.add_argument("--seeds", type=int, default=5, help="runs of each cell")
+    parser.add_argument(
+        "--part", action="append", choices=runs.PARTS, help="may be repeated; default: all"
+    )
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Runs the grid and reports."""
+    options = parse(argv)
+    grid = list(runs.grid(options.seeds, tuple(options.part or runs.PARTS)))
+    load = functools.cache(record.load)
+    cell = ""
+    for number, run in enumerate(grid, 1):
+        begin = time.perf_counter()
+        if run.cell != cell:
+            record.programs.cache_clear()
+        cell = run.cell
+        try:
+            done = record.record(run, options.out, load)
+        except FileNotFoundError as error:
+            sys.exit(str(error))
+        if done:
+            seconds = time.perf_counter() - begin
+            print(f"{number} of {len(grid)}: {run.name} ({seconds:.0f} s)", flush=True)
+    report.write(options.out)
+    print(f"tables and plots: {options.out}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
