@@ -104,9 +104,7 @@ def build(
         )
     if run.method == "one-shot":
         half = total // 2
-        return masks.one_shot(
-            sgd(half), density, at=half, fine_tune=sgd(total - half), dense=DENSE
-        )
+        return masks.one_shot(sgd(half), density, at=half, fine_tune=sgd(total - half), dense=DENSE)
     raise ValueError(f"method={run.method!r} is unknown")
 
 

@@ -144,7 +144,9 @@ def train(run: Run, dataset: data.Dataset) -> dict[str, Any]:
             # All are equal after the last round: one goes on.
             params, state = jax.tree.map(lambda leaf: leaf[:1], (params, state))
             workers = 1
-        keys = [jax.random.fold_in(jax.random.fold_in(order, number), w) for w in range(workers or 1)]
+        keys = [
+            jax.random.fold_in(jax.random.fold_in(order, number), w) for w in range(workers or 1)
+        ]
         seen = jnp.stack([_places(key, len(labels), steps) for key in keys])
         params, state, value = epoch(params, state, images, labels, seen if workers else seen[0])
         number += 1

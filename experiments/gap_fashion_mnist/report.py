@@ -1,2 +1,5 @@
-RESULTS=__import__("pathlib").Path(__file__).parent/"results"
-def write(out): pass
+RESULTS = __import__("pathlib").Path(__file__).parent / "results"
+
+
+def write(out):
+    pass

@@ -1,6 +1,10 @@
 """Sparse weights: optax wrappers that own the masks."""
 
+from sparsetrain.masks.admm import admm
+from sparsetrain.masks.deep_rewiring import deep_rewiring
 from sparsetrain.masks.distribution import densities, erk, uniform
+from sparsetrain.masks.dpf import dpf
+from sparsetrain.masks.dynamic_reparameterization import dynamic_reparameterization
 from sparsetrain.masks.evolutionary import evolutionary
 from sparsetrain.masks.gradual import gradual
 from sparsetrain.masks.grow_and_prune import grow_and_prune
@@ -10,6 +14,8 @@ from sparsetrain.masks.partition import Partitions, partitions, prunable
 from sparsetrain.masks.rigl import rigl
 from sparsetrain.masks.schedule import Phases, phases
 from sparsetrain.masks.scores import grasp_scores, snip_scores
+from sparsetrain.masks.shadow import forward_params
+from sparsetrain.masks.soft_threshold import soft_threshold
 from sparsetrain.masks.static import static
 from sparsetrain.masks.structure import block, n_m
 from sparsetrain.masks.summary import summary
@@ -19,13 +25,18 @@ __all__ = [
     "MaskState",
     "Partitions",
     "Phases",
+    "admm",
     "apply",
     "block",
     "combine",
+    "deep_rewiring",
     "densities",
+    "dpf",
+    "dynamic_reparameterization",
     "erk",
     "evolutionary",
     "find",
+    "forward_params",
     "gradual",
     "grasp_scores",
     "grow_and_prune",
@@ -36,6 +47,7 @@ __all__ = [
     "prunable",
     "rigl",
     "snip_scores",
+    "soft_threshold",
     "static",
     "summary",
     "uniform",

@@ -11,7 +11,7 @@ from sparsetrain.masks import distribution as distributions
 from sparsetrain.masks.partition import leaves_by_path, prunable
 from sparsetrain.masks.random_masks import random_masks
 from sparsetrain.masks.structure import Unstructured
-from sparsetrain.masks.wrapper import Change, mask_error
+from sparsetrain.masks.wrapper import Change, Rule, mask_error
 
 GROWTHS = ("gradient", "random")
 
@@ -76,7 +76,7 @@ def drop_and_grow(
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class DropAndGrowRule:
+class DropAndGrowRule(Rule):
     """See `rigl` and `evolutionary`."""
 
     density: float
@@ -84,14 +84,12 @@ class DropAndGrowRule:
     until: int
     fraction: float
     growth: str
-    takes_step: bool
     dense: str | None
     distribution: Any
     key: Any
     cosine: bool
+    takes_step: bool = False
     restart: str = "grown"
-    regrows: bool = False
-    sows: bool = False
 
     def start(self, params: Any) -> dict[str, jax.Array]:
         leaves = leaves_by_path(params)
@@ -100,14 +98,13 @@ class DropAndGrowRule:
         counts = distributions.counts(shapes, self.density, self.distribution, Unstructured())
         return random_masks(weights, Unstructured(), counts, self.key)
 
-    def used(self, masks: Any, step: jax.Array) -> Any:
-        del step
-        return masks
-
     def is_due(self, step: jax.Array) -> jax.Array:
         return (step % self.every == 0) & (step < self.until)
 
-    def change(self, weights: Any, masks: Any, gradients: Any, step: jax.Array) -> Change:
+    def change(
+        self, weights: Any, masks: Any, gradients: Any, step: jax.Array, memory: Any
+    ) -> Change:
+        del memory
         share = jnp.float32(self.fraction)
         if self.cosine:
             share = share / 2 * (1 + jnp.cos(jnp.pi * step.astype(jnp.float32) / self.until))

@@ -59,6 +59,6 @@ def evolutionary(
     """
     check(density, every, until, fraction, distribution)
     rule = DropAndGrowRule(
-        float(density), every, until, fraction, "random", False, dense, distribution, key, False
+        float(density), every, until, fraction, "random", dense, distribution, key, False
     )
     return own_masks(inner, rule, axis_name=axis_name)

@@ -11,7 +11,7 @@ from sparsetrain import numerics
 from sparsetrain.masks import distribution as distributions
 from sparsetrain.masks.partition import leaves_by_path, prunable
 from sparsetrain.masks.structure import NOfM, Unstructured, keep_largest, keep_largest_of_all
-from sparsetrain.masks.wrapper import Change, mask_error, own_masks
+from sparsetrain.masks.wrapper import Change, Rule, mask_error, own_masks
 
 
 def cubic_density(progress: Any, first: float, last: float) -> Any:
@@ -41,7 +41,7 @@ def cubic_density(progress: Any, first: float, last: float) -> Any:
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class GradualRule:
+class GradualRule(Rule):
     """See `gradual`."""
 
     density: float
@@ -52,10 +52,9 @@ class GradualRule:
     dense: str | None
     distribution: Any
     structure: Any
-    takes_step: bool = False
     restart: str = "none"
-    regrows: bool = False
-    sows: bool = False
+    # Whether masked weights live on, to be ranked again, and masks go on changing after the end.
+    has_shadows: bool = False
 
     def start(self, params: Any) -> dict[str, jax.Array]:
         leaves = leaves_by_path(params)
@@ -63,21 +62,25 @@ class GradualRule:
         distributions.counts(shapes, self.density, self.distribution, self.structure)  # Checks.
         return {path: jnp.ones(shape, bool) for path, shape in shapes.items()}
 
-    def used(self, masks: Any, step: jax.Array) -> Any:
-        del step
-        return masks
-
     def is_due(self, step: jax.Array) -> jax.Array:
-        inside = (step >= self.begin) & (step <= self.end)
+        inside = step >= self.begin
+        if not self.has_shadows:
+            inside &= step <= self.end
         return inside & (((step - self.begin) % self.every == 0) | (step == self.end))
 
-    def change(self, weights: Any, masks: Any, gradients: Any, step: jax.Array) -> Change:
-        del gradients
+    def change(
+        self, weights: Any, masks: Any, gradients: Any, step: jax.Array, memory: Any
+    ) -> Change:
+        del gradients, memory
         length = max(1, self.end - self.begin)
         progress = (step - self.begin).astype(jnp.float32) / length
         is_last = step >= self.end
         shapes = {path: leaf.shape for path, leaf in weights.items()}
-        live = {path: jnp.where(masks[path], leaf, 0) for path, leaf in weights.items()}
+        live = dict(weights)
+        if not self.has_shadows:
+            live = {path: jnp.where(masks[path], leaf, 0) for path, leaf in weights.items()}
+        if isinstance(self.structure, NOfM):  # In one shot; their counts are their own.
+            return self._changed(live, masks, keep_largest(live, self.structure, ()))
         units = {path: self.structure.units(shape) for path, shape in shapes.items()}
 
         def count(size: int, last: float, exact: int) -> jax.Array:
@@ -97,7 +100,10 @@ class GradualRule:
                 for path, exact in zip(shapes, exacts, strict=True)
             ]
             largest = keep_largest(live, self.structure, jnp.stack(counts))
-        new = {path: masks[path] & largest[path] for path in masks}
+        return self._changed(live, masks, largest)
+
+    def _changed(self, live: Any, masks: Any, largest: Any) -> Change:
+        new = {path: largest[path] & (masks[path] | self.has_shadows) for path in masks}
         return Change(new, mask_error(live, new))
 
 

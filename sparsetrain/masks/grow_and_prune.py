@@ -16,13 +16,13 @@ from sparsetrain.masks import structure as structures
 from sparsetrain.masks.partition import Partitions, leaves_by_path
 from sparsetrain.masks.random_masks import random_masks
 from sparsetrain.masks.structure import NOfM, Unstructured
-from sparsetrain.masks.wrapper import Change, mask_error, own_masks
+from sparsetrain.masks.wrapper import Change, Rule, mask_error, own_masks
 
 SCOPES = ("model", "partition")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class GrowAndPruneRule:
+class GrowAndPruneRule(Rule):
     """When partitions are grown and pruned; see `grow_and_prune`."""
 
     density: float
@@ -34,17 +34,12 @@ class GrowAndPruneRule:
     scope: str
     order: str
     exclude_last: bool
-    restart: str
     key: Any
     seed: int
     axis_name: Any
-    takes_step: bool = False
-    sows: bool = False
-
-    @property
-    def regrows(self) -> bool:
-        # A single partition is pruned and grown again at once; so may be leaves that are drawn.
-        return len(self.partitions.names) == 1 or self.order == "random"
+    restart: str = "all"
+    # A single partition is pruned and grown again at once; so may be leaves that are drawn.
+    regrows: bool = False
 
     def weights(self, params: Any) -> dict[str, jax.Array]:
         """Path -> leaf of all that is ever masked."""
@@ -105,8 +100,9 @@ class GrowAndPruneRule:
         masks: dict[str, jax.Array],
         gradients: dict[str, jax.Array],
         step: jax.Array,
+        memory: Any,
     ) -> Change:
-        del gradients
+        del gradients, memory
         if self.order == "parallel":
             prune = self._is_mine(masks)
             grow = jnp.zeros_like(prune)
@@ -246,10 +242,11 @@ def grow_and_prune(
         scope,
         order,
         exclude_last,
-        "all" if restart else "none",
         key,
         schedule.seed_of(key),
         axis_name,
+        restart="all" if restart else "none",
+        regrows=len(partitions.names) == 1 or order == "random",
     )
     if order == "parallel" and axis_name is None:
         raise ValueError("order='parallel': name the axis of the workers in axis_name=")

@@ -56,7 +56,5 @@ def one_shot(
         raise ValueError(f"at={at}: must be at least 1; masks of the first weights are `static`'s")
     chosen = Unstructured() if structure == "unstructured" else structure
     restart = "none" if fine_tune is None else "all"
-    rule = GradualRule(
-        float(density), at, at, 1, 1.0, dense, distribution, chosen, restart=restart
-    )
+    rule = GradualRule(float(density), at, at, 1, 1.0, dense, distribution, chosen, restart=restart)
     return own_masks(inner, rule, fine_tune=fine_tune, fine_tune_after=at, axis_name=axis_name)

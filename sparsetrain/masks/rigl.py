@@ -60,7 +60,16 @@ def rigl(
     """
     check(density, every, until, fraction, distribution)
     rule = DropAndGrowRule(
-        float(density), every, until, fraction, "gradient", True, dense, distribution, key, True
+        float(density),
+        every,
+        until,
+        fraction,
+        "gradient",
+        dense,
+        distribution,
+        key,
+        True,
+        takes_step=True,
     )
     return own_masks(inner, rule, axis_name=axis_name)
 

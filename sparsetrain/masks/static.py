@@ -12,11 +12,11 @@ from sparsetrain.masks import distribution as distributions
 from sparsetrain.masks.partition import leaves_by_path, prunable
 from sparsetrain.masks.random_masks import random_masks
 from sparsetrain.masks.structure import Unstructured, keep_largest, keep_largest_of_all
-from sparsetrain.masks.wrapper import Change, own_masks
+from sparsetrain.masks.wrapper import Change, Rule, own_masks
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class StaticRule:
+class StaticRule(Rule):
     """See `static`."""
 
     density: float
@@ -25,10 +25,6 @@ class StaticRule:
     structure: Any
     scores: Any
     key: Any
-    takes_step: bool = False
-    restart: str = "none"
-    regrows: bool = False
-    sows: bool = False
 
     def start(self, params: Any) -> dict[str, jax.Array]:
         leaves = leaves_by_path(params)
@@ -45,15 +41,13 @@ class StaticRule:
             return keep_largest_of_all(ranked, self.structure, k)
         return keep_largest(ranked, self.structure, jnp.array(counts, jnp.int32))
 
-    def used(self, masks: Any, step: jax.Array) -> Any:
-        del step
-        return masks
-
     def is_due(self, step: jax.Array) -> jax.Array:
         return step < 0
 
-    def change(self, weights: Any, masks: Any, gradients: Any, step: jax.Array) -> Change:
-        del weights, gradients, step
+    def change(
+        self, weights: Any, masks: Any, gradients: Any, step: jax.Array, memory: Any
+    ) -> Change:
+        del weights, gradients, step, memory
         return Change(masks, jnp.zeros((), jnp.float32))
 
 

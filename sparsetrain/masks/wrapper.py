@@ -7,8 +7,9 @@ optimizer wanted. So there is no hook to forget; but the wrapper must come last 
 transformation behind it could move dead weights.
 """
 
+import abc
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -32,6 +33,7 @@ class MaskState(NamedTuple):
     inner: Any  # of the optimizer
     fine_tune: Any  # of the optimizer that takes over at the end; () if its state fits into `inner`
     mask_error: jax.Array  # float32 scalar: delta^2 of the latest pruning, see `Change`
+    memory: Any = ()  # what the rule remembers beside the masks, if anything
 
 
 class Change(NamedTuple):
@@ -44,58 +46,62 @@ class Change(NamedTuple):
         still are. Looked at where the rule `regrows`.
       weights: path -> values of the live weights that were not kept; None for zeros. Looked at where
         the rule `sows`.
+      memory: what the rule remembers from now on; like `Rule.remember`'s.
     """
 
     masks: dict[str, jax.Array]
     error: jax.Array
     kept: dict[str, jax.Array] | None = None
     weights: dict[str, jax.Array] | None = None
+    memory: Any = ()
 
 
-class Rule(Protocol):
-    """When masks change, and how."""
+class Rule(abc.ABC):
+    """When masks change, and how.
 
-    @property
-    def takes_step(self) -> bool:
-        """Whether a change takes the place of that update's optimizer step."""
-        ...
+    Attributes:
+      takes_step: whether a change takes the place of that update's optimizer step.
+      restart: what of the optimizer's state starts anew at a change: "all", "grown" weights' entries, or
+        "none".
+      regrows: whether a live weight may be dropped and grown anew in one change.
+      sows: whether weights may get other values than zero or their own in a change.
+      has_shadows: whether masked weights keep their values, for `forward_params` to hide.
+    """
 
-    @property
-    def restart(self) -> str:
-        """What of the optimizer's state starts anew at a change: "all", "grown" weights' entries, or "none"."""
-        ...
+    takes_step: bool = False
+    restart: str = "none"
+    regrows: bool = False
+    sows: bool = False
+    has_shadows: bool = False
 
-    @property
-    def regrows(self) -> bool:
-        """Whether a live weight may be dropped and grown anew in one change."""
-        ...
-
-    @property
-    def sows(self) -> bool:
-        """Whether grown weights start at other values than zero."""
-        ...
-
+    @abc.abstractmethod
     def start(self, params: Any) -> dict[str, jax.Array]:
         """First masks."""
-        ...
+
+    def remember(self, params: Any, masks: Masks) -> Any:
+        """What is remembered beside the masks, at first; arrays of fixed shapes."""
+        del params, masks
+        return ()
 
     def used(self, masks: Masks, step: jax.Array) -> dict[str, jax.Array]:
         """Masks of the update after `step` others: those of the state, or more."""
-        ...
+        del step
+        return dict(masks)
 
+    @abc.abstractmethod
     def is_due(self, step: jax.Array) -> jax.Array:
         """Whether masks change at the end of update number `step`, counted from 1; bool scalar."""
-        ...
 
+    @abc.abstractmethod
     def change(
         self,
         weights: dict[str, jax.Array],
         masks: dict[str, jax.Array],
         gradients: dict[str, jax.Array],
         step: jax.Array,
+        memory: Any,
     ) -> Change:
         """New masks, from the weights after that update and the gradients before masking."""
-        ...
 
 
 def own_masks(
@@ -123,8 +129,9 @@ def own_masks(
     turns = take_over(inner, fine_tune, fine_tune_after)
 
     def init_fn(params: Any) -> MaskState:
-        zero = jnp.zeros((), jnp.int32)
-        return MaskState(zero, rule.start(params), *turns.init(params), jnp.zeros((), jnp.float32))
+        masks = rule.start(params)
+        error, step = jnp.zeros((), jnp.float32), jnp.zeros((), jnp.int32)
+        return MaskState(step, masks, *turns.init(params), error, rule.remember(params, masks))
 
     def begun(params: Any, state: MaskState) -> tuple[Any, Any]:
         """(inner, fine_tune) as an update finds them: what a change has to forget is forgotten here.
@@ -166,7 +173,8 @@ def own_masks(
             same = rule.used(state.masks, state.step)
             leaves = leaves_by_path(params)
             weights = {path: leaves[path] for path in same} if rule.sows else None
-            return Change(same, state.mask_error, same if rule.regrows else None, weights), False
+            kept = same if rule.regrows else None
+            return Change(same, state.mask_error, kept, weights, state.memory), False
 
         def change() -> tuple[Change, bool]:
             target = params
@@ -176,7 +184,8 @@ def own_masks(
                 {path: leaf for path, leaf in leaves_by_path(values).items() if path in masks}
                 for values in (target, updates)
             )
-            new = rule.change(weights, rule.used(state.masks, state.step), gradients, step)
+            used = rule.used(state.masks, state.step)
+            new = rule.change(weights, used, gradients, step, state.memory)
             kept, sown = (new.kept if rule.regrows else None), None
             if rule.sows and new.weights is not None:
                 sown = {
@@ -198,11 +207,15 @@ def own_masks(
             u = jax.tree.map(lambda move: jnp.where(is_due, jnp.zeros_like(move), move), u)
             old = (state.inner, state.fine_tune)
             held = jax.tree.map(lambda a, b: jnp.where(is_due, a, b), old, held)
+        if rule.has_shadows:
+            return u, MaskState(step, new.masks, *held, new.error, new.memory)
         live = {
             path: (new.masks[path] if new.kept is None else new.kept[path]) & mask
             for path, mask in masks.items()
         }
-        return _moves(u, params, live, new), MaskState(step, new.masks, *held, new.error)
+        return _moves(u, params, live, new), MaskState(
+            step, new.masks, *held, new.error, new.memory
+        )
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)
 
