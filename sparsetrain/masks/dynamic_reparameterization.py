@@ -21,8 +21,7 @@ from sparsetrain.masks.wrapper import Change, Rule, mask_error, own_masks
 def shares(total: jax.Array, weights: jax.Array, rooms: jax.Array) -> jax.Array:
     """Splits a total in proportion to weights, as far as there is room.
 
-    Rounds of floor(rest w_l / sum w of those with room), the last units one by one from the largest
-    weight on, until nothing is left or nothing has room.
+    Largest remainders; what does not fit is dealt again among those with room.
 
     Args:
       total: int32 scalar.
@@ -36,34 +35,26 @@ def shares(total: jax.Array, weights: jax.Array, rooms: jax.Array) -> jax.Array:
       >>> shares(jnp.int32(10), jnp.array([3, 1, 1]), jnp.array([4, 9, 9])).tolist()
       [4, 3, 3]
     """
-    first = jnp.zeros_like(rooms)
-    order = jnp.argsort(-weights, stable=True)
 
     def is_left(given: jax.Array) -> jax.Array:
         return (jnp.sum(given) < total) & jnp.any(given < rooms)
 
     def deal(given: jax.Array) -> jax.Array:
-        rest = total - jnp.sum(given)
-        heavy = jnp.where(given < rooms, weights, 0)
+        rest, room = total - jnp.sum(given), rooms - given
+        heavy = jnp.where(room > 0, weights, 0)
         # Not in int32: the product of two counts would not fit.
-        wanted = jnp.floor(rest * (heavy / jnp.sum(heavy).astype(jnp.float32))).astype(jnp.int32)
-        more = jnp.minimum(wanted, rooms - given)
-        # Nothing whole is left to deal by proportion: one each, as far as it goes.
-        single = (
-            jnp.zeros_like(given)
-            .at[order]
-            .set(jnp.cumsum((heavy > 0)[order].astype(jnp.int32)) <= rest)
-        )
-        single = jnp.where(heavy > 0, single, 0)
-        return given + jnp.where(jnp.any(more > 0), _within(more, rest, order), single)
+        wanted = rest * (heavy / jnp.sum(heavy).astype(jnp.float32))
+        whole = jnp.floor(wanted).astype(jnp.int32)
+        single = rest - jnp.sum(whole)
+        more = jnp.minimum(whole, room)
+        order = jnp.argsort(jnp.where(more < room, whole - wanted, jnp.inf), stable=True)
+        is_open = (more < room)[order]
+        gets = is_open & (jnp.cumsum(is_open.astype(jnp.int32)) <= single)
+        more = more.at[order].add(gets.astype(jnp.int32))
+        # Float32 may round a share up: never more than the rest in all.
+        return given + jnp.clip(rest - (jnp.cumsum(more) - more), 0, more)
 
-    return lax.while_loop(is_left, deal, first)
-
-
-def _within(more: jax.Array, rest: jax.Array, order: jax.Array) -> jax.Array:
-    """Float32 may round a share up: never more than the rest in all."""
-    before = jnp.cumsum(more[order]) - more[order]
-    return jnp.zeros_like(more).at[order].set(jnp.clip(rest - before, 0, more[order]))
+    return lax.while_loop(is_left, deal, jnp.zeros_like(rooms))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
