@@ -2,6 +2,7 @@
 
 from sparsetrain.masks.distribution import densities, erk, uniform
 from sparsetrain.masks.evolutionary import evolutionary
+from sparsetrain.masks.flops import Flops, flops
 from sparsetrain.masks.gradual import gradual
 from sparsetrain.masks.grow_and_prune import grow_and_prune
 from sparsetrain.masks.parallel import combine
@@ -15,6 +16,7 @@ from sparsetrain.masks.summary import summary
 from sparsetrain.masks.wrapper import MaskState, apply, find
 
 __all__ = [
+    "Flops",
     "MaskState",
     "Partitions",
     "Phases",
@@ -25,6 +27,7 @@ __all__ = [
     "erk",
     "evolutionary",
     "find",
+    "flops",
     "gradual",
     "grasp_scores",
     "grow_and_prune",
