@@ -2,6 +2,7 @@
 
 from sparsetrain.masks.distribution import densities, erk, uniform
 from sparsetrain.masks.evolutionary import evolutionary
+from sparsetrain.masks.export import Exported, export, load
 from sparsetrain.masks.flops import Flops, flops
 from sparsetrain.masks.gradual import gradual
 from sparsetrain.masks.grow_and_prune import grow_and_prune
@@ -16,6 +17,7 @@ from sparsetrain.masks.summary import summary
 from sparsetrain.masks.wrapper import MaskState, apply, find
 
 __all__ = [
+    "Exported",
     "Flops",
     "MaskState",
     "Partitions",
@@ -26,11 +28,13 @@ __all__ = [
     "densities",
     "erk",
     "evolutionary",
+    "export",
     "find",
     "flops",
     "gradual",
     "grasp_scores",
     "grow_and_prune",
+    "load",
     "n_m",
     "partitions",
     "phases",
