@@ -33,11 +33,19 @@ def key_name(key: Any) -> str:
 def join(path: Iterable[Any]) -> str:
     """'/'-joined form of a JAX key path or of a tuple of names.
 
+    The array inside an `nnx.Variable` has the name of the variable: `nnx.Optimizer` shows a
+    transformation variables at `init` and plain arrays at `update`.
+
     Example:
       >>> join(("hidden", "kernel"))
       'hidden/kernel'
+      >>> join((jax.tree_util.DictKey("kernel"), jax.tree_util.GetAttrKey("value")))
+      'kernel'
     """
-    return "/".join(key_name(key) for key in path)
+    keys = list(path)
+    if len(keys) > 1 and keys[-1] == jax.tree_util.GetAttrKey("value"):
+        keys.pop()
+    return "/".join(key_name(key) for key in keys)
 
 
 def paths(tree: Any) -> list[str]:

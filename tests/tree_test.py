@@ -1,6 +1,9 @@
 """Paths and their regular expressions."""
 
+import jax
+import jax.numpy as jnp
 import pytest
+from flax import nnx
 
 from sparsetrain import tree
 
@@ -11,6 +14,15 @@ def test_paths_in_leaf_order() -> None:
         "b/0",
         "b/1/0",
         "b/1/1",
+    ]
+
+
+def test_a_variable_and_the_array_in_it_have_one_name() -> None:
+    state = nnx.state(nnx.Linear(2, 3, rngs=nnx.Rngs(0)), nnx.Param)
+    assert tree.paths(state) == ["bias", "kernel"]
+    assert tree.paths(jax.tree.map(jnp.asarray, {"value": 1.0, "a": {"value": 2.0}})) == [
+        "a/value",
+        "value",
     ]
 
 
