@@ -75,9 +75,10 @@ def test_every_optimizer_at_once(name):
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-def test_every_optimizer_alone(optimizer, name="rigl"):  # It starts entries of states anew.
+def test_every_optimizer_alone(optimizer):
+    """Around the method that starts single entries of the state anew."""
     for number, (params, state) in enumerate(
-        train(make(name, OPTIMIZERS[optimizer]()), model(), gradients, updates=5), 1
+        train(make("rigl", OPTIMIZERS[optimizer]()), model(), gradients, updates=5), 1
     ):
         check_zero(params, state, number)
         assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(params))
