@@ -33,11 +33,19 @@ def key_name(key: Any) -> str:
 def join(path: Iterable[Any]) -> str:
     """'/'-joined form of a JAX key path or of a tuple of names.
 
+    The array inside an `nnx.Variable` has the name of the variable: `nnx.Optimizer` shows a
+    transformation variables at `init` and plain arrays at `update`.
+
     Example:
       >>> join(("hidden", "kernel"))
       'hidden/kernel'
+      >>> join((jax.tree_util.DictKey("kernel"), jax.tree_util.GetAttrKey("value")))
+      'kernel'
     """
-    return "/".join(key_name(key) for key in path)
+    keys = list(path)
+    if len(keys) > 1 and keys[-1] == jax.tree_util.GetAttrKey("value"):
+        keys.pop()
+    return "/".join(key_name(key) for key in keys)
 
 
 def paths(tree: Any) -> list[str]:
@@ -89,6 +97,43 @@ def map_like(of_node: Callable[[str, Any], Any], state: Any, params: Any) -> Any
         return of_node(join(path), node) if is_like(node) else node
 
     return jax.tree_util.tree_map_with_path(at, state, is_leaf=is_like)
+
+
+def map_leaves_like(of_leaf: Callable[[str, Any], Any], state: Any, params: Any) -> Any:
+    """Replaces every array of an optimizer's state that belongs to one parameter.
+
+    Finds more than `map_like`: in `optax.masked`, `optax.partition` and what is made of them (muon) a
+    moment has gaps where the parameters have leaves, so that its structure is not theirs.
+
+    Args:
+      of_leaf: (path of the parameter, array of its shape) -> an array like it.
+      state: of any optax transformation.
+      params: the parameters.
+
+    Returns:
+      The state with those arrays replaced: their paths end with a parameter's, and their shapes are
+      equal. Row and column sums, as Adafactor has them, are not among them.
+
+    Example:
+      >>> import jax.numpy as jnp, optax
+      >>> params = {"w": jnp.ones(2), "b": jnp.ones(2)}
+      >>> state = optax.masked(optax.trace(0.9), {"w": True, "b": False}).init(params)
+      >>> map_leaves_like(lambda path, leaf: leaf + 1, state, params).inner_state.trace["w"].tolist()
+      [1.0, 1.0]
+    """
+    shapes = {
+        tuple(join(path).split("/")): leaf.shape
+        for path, leaf in jax.tree_util.tree_leaves_with_path(params)
+    }
+
+    def at(path: Any, leaf: Any) -> Any:
+        names = tuple(join(path).split("/"))
+        for start in range(len(names)):
+            if shapes.get(names[start:]) == getattr(leaf, "shape", None) is not None:
+                return of_leaf("/".join(names[start:]), leaf)
+        return leaf
+
+    return jax.tree_util.tree_map_with_path(at, state)
 
 
 def first_match(rules: Mapping[str, T], path: str) -> tuple[str, T] | None:

@@ -6,6 +6,8 @@ from sparsetrain.masks.distribution import densities, erk, uniform
 from sparsetrain.masks.dpf import dpf
 from sparsetrain.masks.dynamic_reparameterization import dynamic_reparameterization
 from sparsetrain.masks.evolutionary import evolutionary
+from sparsetrain.masks.export import Exported, export, load
+from sparsetrain.masks.flops import Flops, flops
 from sparsetrain.masks.gradual import gradual
 from sparsetrain.masks.grow_and_prune import grow_and_prune
 from sparsetrain.masks.one_shot import one_shot
@@ -22,6 +24,8 @@ from sparsetrain.masks.summary import summary
 from sparsetrain.masks.wrapper import MaskState, apply, find
 
 __all__ = [
+    "Exported",
+    "Flops",
     "MaskState",
     "Partitions",
     "Phases",
@@ -35,11 +39,17 @@ __all__ = [
     "dynamic_reparameterization",
     "erk",
     "evolutionary",
+    "export",
     "find",
+<<<<<<< HEAD
     "forward_params",
+=======
+    "flops",
+>>>>>>> 179ba7735d1af8b9fb8c210759da12c04b8983a7
     "gradual",
     "grasp_scores",
     "grow_and_prune",
+    "load",
     "n_m",
     "one_shot",
     "partitions",

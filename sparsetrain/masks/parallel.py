@@ -85,4 +85,4 @@ def combine(variables: Any, state: Any, partitions: Partitions, axis_name: Any) 
         return node._replace(masks={path: taken(path, mask) for path, mask in node.masks.items()})
 
     state = jax.tree.map(of_mask_state, state, is_leaf=lambda node: isinstance(node, MaskState))
-    return whole(variables), tree.map_like(lambda _, node: whole(node), state, params)
+    return whole(variables), tree.map_leaves_like(taken, state, params)

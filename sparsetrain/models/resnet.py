@@ -10,6 +10,24 @@ from flax import linen as nn
 NORMS = ("batch", "group")
 
 
+def norm_layer(name: str, width: int, train: bool) -> Any:
+    """Makes norm layers of one kind: (name=...) -> module.
+
+    Args:
+      name: "batch" or "group".
+      width: channels of the narrowest layer; group norms have 8 groups where it has so many.
+      train: whether batch norms use, and record, the statistics of the batch.
+
+    Raises:
+      ValueError: an unknown name.
+    """
+    if name not in NORMS:
+        raise ValueError(f"norm={name!r} is unknown; choose one of {NORMS}")
+    if name == "batch":
+        return functools.partial(nn.BatchNorm, use_running_average=not train, momentum=0.9)
+    return functools.partial(nn.GroupNorm, num_groups=min(8, width))
+
+
 class Block(nn.Module):
     """Two 3 x 3 convolutions with their norms, and the identity beside them.
 
@@ -85,13 +103,7 @@ class ResNet(nn.Module):
         Returns:
           [B, classes], unnormalised log probabilities.
         """
-        if self.norm not in NORMS:
-            raise ValueError(f"norm={self.norm!r} is unknown; choose one of {NORMS}")
-        norm: Any
-        if self.norm == "batch":
-            norm = functools.partial(nn.BatchNorm, use_running_average=not train, momentum=0.9)
-        else:
-            norm = functools.partial(nn.GroupNorm, num_groups=min(8, self.width))
+        norm = norm_layer(self.norm, self.width, train)
         he = nn.initializers.he_normal()
         x = nn.Conv(self.width, (3, 3), padding=1, use_bias=False, kernel_init=he, name="conv")(
             inputs

@@ -104,6 +104,18 @@ def test_within_a_round_each_worker_has_one_dense_partition():
             assert not np.any(np.asarray(params[name]["kernel"])[~mask])
 
 
+def test_moments_go_with_their_partition_in_optimizers_of_parts_too():
+    # One for kernels and one for biases: each sees gaps where the other has leaves.
+    labels = {name: {"kernel": "x", "bias": "y"} for name in SHAPES}
+    inner = optax.partition({"x": optax.adam(0.01), "y": optax.sgd(0.1, momentum=0.5)}, labels)
+    *_, (_, state) = run(wrapped(inner, restart=False), PARTS, 3, rounds=1)
+    moments = [leaf for leaf in jax.tree.leaves(state.inner) if leaf.ndim > 1]
+    assert len(moments) == 3 * 3
+    for leaf in moments:
+        np.testing.assert_array_equal(leaf, jnp.broadcast_to(leaf[:1], leaf.shape))
+        assert np.any(leaf)
+
+
 def test_one_worker_is_cyclic_training_of_one_partition():
     parts = masks.partitions({"all": r".*"})
     alone = list(run(wrapped(optax.adam(0.01), parts), parts, 1))
