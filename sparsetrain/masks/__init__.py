@@ -41,11 +41,8 @@ __all__ = [
     "evolutionary",
     "export",
     "find",
-<<<<<<< HEAD
-    "forward_params",
-=======
     "flops",
->>>>>>> 179ba7735d1af8b9fb8c210759da12c04b8983a7
+    "forward_params",
     "gradual",
     "grasp_scores",
     "grow_and_prune",

@@ -65,6 +65,12 @@ METHODS = {
     "rigl": method(masks.rigl, skips=(2, 4, 6))(every=2, until=7, distribution="uniform"),
     "evolutionary": method(masks.evolutionary)(every=2, until=7, distribution="uniform"),
     "static": method(masks.static)(),
+    "one_shot": method(masks.one_shot, start="dense", drawn=False)(at=4),
+    "admm": method(masks.admm, start="dense", drawn=False)(end=4, every=2, rho=0.125),
+    "dynamic_reparameterization": method(masks.dynamic_reparameterization, end="total")(
+        every=2, until=7, threshold=0.25
+    ),
+    "deep_rewiring": method(masks.deep_rewiring, end="total")(learning_rate=0.125, l1=0.5, until=6),
 }
 NAMES = sorted(METHODS)
 
