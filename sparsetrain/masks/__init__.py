@@ -1,5 +1,7 @@
 """Sparse weights: optax wrappers that own the masks."""
 
+from sparsetrain.masks.compact import Compact, compact, expand, expand_params
+from sparsetrain.masks.compact_step import compact_step, compact_update, is_boundary
 from sparsetrain.masks.distribution import densities, erk, uniform
 from sparsetrain.masks.evolutionary import evolutionary
 from sparsetrain.masks.gradual import gradual
@@ -15,19 +17,26 @@ from sparsetrain.masks.summary import summary
 from sparsetrain.masks.wrapper import MaskState, apply, find
 
 __all__ = [
+    "Compact",
     "MaskState",
     "Partitions",
     "Phases",
     "apply",
     "block",
     "combine",
+    "compact",
+    "compact_step",
+    "compact_update",
     "densities",
     "erk",
     "evolutionary",
+    "expand",
+    "expand_params",
     "find",
     "gradual",
     "grasp_scores",
     "grow_and_prune",
+    "is_boundary",
     "n_m",
     "partitions",
     "phases",

@@ -85,6 +85,23 @@ class Rule(Protocol):
         ...
 
 
+class MaskOwner(optax.GradientTransformationExtraArgs):
+    """What `own_masks` returns; compact storage needs its parts one by one.
+
+    Attributes:
+      rule: when masks change, and how.
+      optimizers: those inside: of the phases, and of fine-tuning where that is another.
+      mask_gradients: whether they see zeros for masked weights.
+      run: (gradients, mask state, params, extra arguments) -> (update, inner, fine_tune) of the one
+        whose turn it is; reads no masks.
+    """
+
+    rule: Rule
+    optimizers: tuple[optax.GradientTransformationExtraArgs, ...]
+    mask_gradients: bool
+    run: Callable[[Any, MaskState, Any, dict[str, Any]], tuple[Any, Any, Any]]
+
+
 def own_masks(
     inner: optax.GradientTransformation,
     rule: Rule,
@@ -93,7 +110,7 @@ def own_masks(
     fine_tune_after: int | None = None,
     mask_gradients: bool = True,
     axis_name: Any = None,
-) -> optax.GradientTransformationExtraArgs:
+) -> MaskOwner:
     """An optimizer whose weights are masked by a rule.
 
     Args:
@@ -191,7 +208,10 @@ def own_masks(
             is_due = lax.pmax(is_due.astype(jnp.int32), axis_name) > 0
         return lax.cond(is_due, change, stay)
 
-    return optax.GradientTransformationExtraArgs(init_fn, update_fn)
+    owner = MaskOwner(init_fn, update_fn)
+    owner.rule, owner.mask_gradients, owner.run = rule, mask_gradients, run
+    owner.optimizers = (inner,) if later is None else (inner, later)
+    return owner
 
 
 def _alike(first: Any, second: Any, params: Any) -> bool:
