@@ -5,12 +5,14 @@ from collections.abc import Callable
 from typing import Any, cast
 
 import jax
+import jax.numpy as jnp
 import optax
 
+from sparsetrain import tree
 from sparsetrain.masks import shape_blind
 from sparsetrain.masks.compact import Compact, compact, expand, expand_params
 from sparsetrain.masks.grow_and_prune import GrowAndPruneRule
-from sparsetrain.masks.wrapper import MaskOwner
+from sparsetrain.masks.wrapper import MaskOwner, MaskState
 
 
 def compact_update(tx: Any, grads: Any, held: Compact, **extra_args: Any) -> Compact:
@@ -34,7 +36,7 @@ def compact_update(tx: Any, grads: Any, held: Compact, **extra_args: Any) -> Com
 
     Example:
       >>> from sparsetrain import masks
-      >>> params = {"kernel": jax.numpy.array([[0.0, -3.0], [2.0, 0.0]])}
+      >>> params = {"kernel": jnp.array([[0.0, -3.0], [2.0, 0.0]])}
       >>> tx = masks.static(optax.sgd(0.5), 0.5, scores=params)
       >>> held = masks.compact(params, tx.init(params))
       >>> masks.compact_update(tx, held.params, held).params["kernel"].tolist()
@@ -98,14 +100,14 @@ def compact_step(loss: Callable[..., Any], tx: Any, *, has_aux: bool = False) ->
 
     Example:
       >>> from sparsetrain import masks
-      >>> params = {name: {"kernel": jax.numpy.ones((4, 4))} for name in "ab"}
+      >>> params = {name: {"kernel": jnp.ones((4, 4))} for name in "ab"}
       >>> parts = masks.partitions({"first": r"a/.*", "second": r"b/.*"})
       >>> tx = masks.grow_and_prune(optax.sgd(0.1), 0.25, parts, steps_per_phase=2, phases=2, key=jax.random.key(0))
       >>> state = tx.init(params)
       >>> step = masks.compact_step(lambda p, x: ((x @ p["a"]["kernel"] @ p["b"]["kernel"]) ** 2).mean(), tx)
       >>> held = masks.compact(masks.apply(params, state), state)
       >>> for number in range(5):
-      ...     held, value = step(held, jax.numpy.ones((2, 4)))
+      ...     held, value = step(held, jnp.ones((2, 4)))
       ...     print([held.params[name]["kernel"].shape for name in "ab"])
       [(4, 4), (4,)]
       [(4,), (4, 4)]
@@ -153,12 +155,34 @@ class CompactStep:
             shape_blind.check(self._owner, held)
             params, state = expand(held)
             _free(held, (params, state))
+            if self._number == 0:
+                state = _with_first_memories(state, self._owner.init(params), params)
             params, state, value = self.at_boundary(params, state, *batch)
             held = compact(params, state)
         else:
             held, value = self.between(held, *batch)
         self._number, self._number_of = self._number + 1, held.state.step
         return held, value
+
+
+def _with_first_memories(state: MaskState, first: MaskState, params: Any) -> MaskState:
+    """Fills in what an optimizer starts from at masked weights: in some it is not zero."""
+    starts: dict[str, Any] = {}
+
+    def note(path: str, node: Any) -> Any:
+        starts[path] = node
+        return node
+
+    def fill(where: str, node: Any) -> Any:
+        def at(path: Any, leaf: jax.Array, start: jax.Array) -> jax.Array:
+            mask = state.masks.get(tree.join(path))
+            return leaf if mask is None else jnp.where(mask, leaf, start)
+
+        return jax.tree_util.tree_map_with_path(at, node, starts[where])
+
+    tree.map_like(note, (first.inner, first.fine_tune), params)
+    inner, fine_tune = tree.map_like(fill, (state.inner, state.fine_tune), params)
+    return state._replace(inner=inner, fine_tune=fine_tune)
 
 
 def _free(old: Any, new: Any) -> None:
