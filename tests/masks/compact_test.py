@@ -26,23 +26,20 @@ OPTIMIZERS = {
 
 
 @functools.cache
-def model(dtype=jnp.float32):
+def model():
     keys = jax.random.split(jax.random.key(0), len(SHAPES))
-    return {
-        name: {
-            "kernel": jax.random.normal(key, shape, dtype) / 3,
-            "bias": jnp.full(shape[-1], 0.1, dtype),
-            "nothing": None,
-        }
+    params = {
+        name: {"kernel": jax.random.normal(key, shape) / 3}
         for key, (name, shape) in zip(keys, SHAPES.items(), strict=True)
     }
+    params["d"] |= {"bias": jnp.full(4, 0.1, jnp.float32), "nothing": None}
+    return params
 
 
 def loss(params, x):
     for name in NAMES:
-        kernel = params[name]["kernel"]
-        x = jnp.tanh(x @ kernel.reshape(x.shape[-1], -1))
-        x = x.at[..., : kernel.shape[-1]].add(params[name]["bias"])
+        x = jnp.tanh(x @ params[name]["kernel"].reshape(x.shape[-1], -1))
+    x = x + params["d"]["bias"][None]
     return jnp.mean((x - 1) ** 2)
 
 
@@ -50,50 +47,42 @@ def batch(number):
     return jax.random.normal(jax.random.key(100 + number), (5, 6))
 
 
+def small_model(dtype=jnp.float32):
+    keys = jax.random.split(jax.random.key(1))
+    return {
+        name: jax.random.normal(key, (4, 5), dtype) for name, key in zip("ab", keys, strict=True)
+    }
+
+
+def small_loss(params):
+    return jnp.mean((params["a"] @ params["b"].T - 1) ** 2)
+
+
 def wrapped(inner, density=DENSITY, **options):
     settings = {"steps_per_phase": STEPS, "phases": PHASES, "key": KEY}
     return masks.grow_and_prune(inner, density, PARTS, **(settings | options))
 
 
-def start(tx, params=None):
-    params = model() if params is None else params
+def start(tx, params):
     state = tx.init(params)
     return masks.apply(params, state), state
 
 
-def masked_run(tx, updates, params=None, program=None):
-    """Of a masked step that the wrapper's own tests hold to Algorithm 1."""
-    params, state = start(tx, params)
-    # Compiling it takes longest here, so that those who have it hand it over.
-    program = masks.compact_step(loss, tx).at_boundary if program is None else program
+def masked_run(tx, updates, program):
+    """Of a masked step; the wrapper's own tests hold it to Algorithm 1."""
+    params, state = start(tx, model())
     for number in range(updates):
         params, state = jax.tree.map(jnp.copy, (params, state))  # The program takes them over.
         params, state, value = program(params, state, batch(number))
         yield params, state, value
 
 
-def compact_run(tx, updates, params=None, step=None):
-    step = masks.compact_step(loss, tx) if step is None else step
-    held = masks.compact(*jax.tree.map(jnp.copy, start(tx, params)))
+def compact_run(tx, updates, step):
+    held = masks.compact(*jax.tree.map(jnp.copy, start(tx, model())))
     for number in range(updates):
         held, value = step(held, batch(number))
         yield held, value
         held = jax.tree.map(jnp.copy, held)
-
-
-def compare(tx, updates, params=None, rtol=2e-5, every=False):
-    """Runs both, compares and returns the last; of `every` update rather than the last alone."""
-    step = masks.compact_step(loss, tx)
-    pairs = zip(
-        masked_run(tx, updates, params, step.at_boundary),
-        compact_run(tx, updates, params, step),
-        strict=True,
-    )
-    for number, ((params, state, value), (held, mine)) in enumerate(pairs, 1):
-        np.testing.assert_allclose(value, mine, rtol=rtol)
-        if every or number == updates:
-            assert_same(held, params, state, rtol)
-        yield number, held
 
 
 def assert_same(held, params, state, rtol=2e-5):
@@ -118,72 +107,90 @@ def assert_same(held, params, state, rtol=2e-5):
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
-def test_a_whole_cycle_is_that_of_the_masked_form(name):
+def test_whole_cycles_are_those_of_the_masked_form(name):
     make = OPTIMIZERS[name]
     # Fine-tuning with a state of its own in one case, with the same one in others.
     later = optax.sgd(0.05, momentum=0.9) if name == "adam" else make(0.5)
-    updates = PHASES * STEPS + 3
-    for number, held in compare(wrapped(make(1.0), fine_tune=later), updates, every=True):
+    phases = 2 * PHASES if name == "sgd" else PHASES
+    tx = wrapped(make(1.0), fine_tune=later, phases=phases)
+    step, updates = masks.compact_step(loss, tx), phases * STEPS + 3
+    pairs = zip(
+        masked_run(tx, updates, step.at_boundary), compact_run(tx, updates, step), strict=True
+    )
+    for number, ((params, state, value), (held, mine)) in enumerate(pairs, 1):
+        np.testing.assert_allclose(value, mine, rtol=1e-5)
         dense = [n for n in NAMES if f"{n}/kernel" not in held.indices]
-        assert dense == ([NAMES[number // STEPS]] if number < PHASES * STEPS else [])
+        assert dense == ([NAMES[number // STEPS % PHASES]] if number < phases * STEPS else [])
+        if number % STEPS != 1:  # All but the first of a phase, to save time.
+            assert_same(held, params, state)
     assert int(held.state.step) == updates
+    # One program a partition, one for fine-tuning, and the one in masked form, in two rounds too.
+    assert step.between._cache_size() == PHASES + 1
+    assert step.at_boundary._cache_size() == 1
 
 
 def decays(params):
-    return jax.tree_util.tree_map_with_path(lambda path, _: path[-1].key == "kernel", params)
+    return {name: name == "a" for name in params}
+
+
+TAKEN = {
+    "clipped": optax.chain(optax.clip_by_global_norm(0.1), optax.adam(0.01)),
+    "lamb": optax.lamb(0.01),  # Norms of a leaf do not see its zeros.
+    "warming up": optax.adam(optax.linear_schedule(0.0, 0.01, 3)),
+    "decay by name": optax.adamw(0.01, weight_decay=0.1, mask=decays),
+    "injected": optax.inject_hyperparams(optax.adam)(0.01),
+    "told the loss": optax.chain(optax.adam(0.01), optax.contrib.reduce_on_plateau()),
+}
 
 
 @pytest.mark.parametrize(
-    "inner",
+    ("name", "density", "dtype"),
     [
-        optax.chain(optax.clip_by_global_norm(0.1), optax.adam(0.01)),
-        optax.lamb(0.01),  # Norms of a leaf do not see its zeros.
-        optax.adam(optax.linear_schedule(0.0, 0.01, 3)),
-        optax.adamw(0.01, weight_decay=0.1, mask=decays),
-        optax.inject_hyperparams(optax.adam)(0.01),
+        *((name, 0.4, jnp.float32) for name in TAKEN),
+        ("clipped", 0.4, jnp.bfloat16),
+        ("clipped", 1.0, jnp.float32),  # nothing to compact
     ],
 )
-def test_others_that_do_not_see_shapes_are_taken(inner):
-    list(compare(masks.static(inner, DENSITY, key=KEY), 5))
+def test_others_that_do_not_see_shapes_are_taken(name, density, dtype):
+    params = small_model(dtype)
+    tx = masks.static(TAKEN[name], density, scores=params)
+    state = tx.init(params)
+    params = masks.apply(params, state)
+    held = masks.compact(params, state)
+    assert held.indices.keys() == (set() if density == 1.0 else {"a", "b"})
+    for _ in range(3):
+        grads = jax.grad(small_loss)(params)
+        gathered = jax.grad(lambda v, h: small_loss(masks.expand_params(v, h)))(held.params, held)
+        moves, state = tx.update(grads, state, params, value=1.0)
+        params = optax.apply_updates(params, moves)
+        held = masks.compact_update(tx, gathered, held, value=1.0)
+    assert_same(held, params, state, 1e-5 if dtype == jnp.float32 else 0.02)
 
 
-@pytest.mark.parametrize("order", ["cyclic", "random"])
-def test_two_rounds_compile_one_program_a_partition_and_one_for_boundaries(order):
-    tx = wrapped(optax.adam(0.01), phases=2 * PHASES, order=order)
-    step = masks.compact_step(loss, tx)
-    runs = [list(compact_run(tx, 2 * PHASES * STEPS - 1, step=step))]
-    assert step.between._cache_size() <= PHASES
-    assert step.at_boundary._cache_size() == 1
-    # Another run knows where it is, although this object was elsewhere a moment ago.
-    runs.append(list(compact_run(tx, 2 * PHASES * STEPS + 2, step=step)))
-    assert step.between._cache_size() <= PHASES + 1  # and fine-tuning
-    assert step.at_boundary._cache_size() == 1
-    for (held, value), (again, other) in zip(*runs, strict=False):
-        assert value == other
-        assert held.indices.keys() == again.indices.keys()
+def in_a_phase(tx, params):
+    """Parameters and state of a phase in which the first leaf is dense, with moments."""
+    params, state = start(tx, params)
+    path = next(iter(state.masks))
+    state = state._replace(masks=state.masks | {path: jnp.ones_like(state.masks[path])})
+    return params, state._replace(inner=tree.map_like(lambda _, node: params, state.inner, params))
 
 
 def test_bytes_are_those_of_the_formula():
     params = {name: {"kernel": jnp.ones((64, 64))} for name in NAMES}
-    tx = masks.grow_and_prune(optax.adam(0.1), 0.1, PARTS, steps_per_phase=2, phases=4, key=KEY)
+    settings = {"steps_per_phase": 2, "phases": 4, "key": KEY}
+    tx = masks.grow_and_prune(optax.adam(0.1), 0.1, PARTS, **settings)
     params, state = start(tx, params)
     dense = 3 * sum(leaf.nbytes for leaf in jax.tree.leaves(params))
-
-    def total(p):
-        return sum(jnp.sum(leaf["kernel"] ** 2) for leaf in p.values())
-
-    step, held = masks.compact_step(total, tx), masks.compact(params, state)
-    shares = []
-    for _ in range(8):
-        held, _ = step(held)
-        shares.append(sum(leaf.nbytes for leaf in jax.tree.leaves(held)) / dense)
-    assert max(shares) <= 0.25 + 0.1334 * 0.75 + 1e-3 <= 0.37
-    assert shares[-1] <= 0.1334 + 1e-3  # All sparse, as fine-tuning has it.
+    sparse, phase = (
+        sum(leaf.nbytes for leaf in jax.tree.leaves(masks.compact(*each))) / dense
+        for each in ((params, state), in_a_phase(tx, params))
+    )
+    assert sparse <= 0.1334 + 1e-3
+    assert phase <= 0.25 + 0.1334 * 0.75 + 1e-3 <= 0.37
 
 
 def test_live_weights_and_moments_come_back_to_the_bit():
-    tx = wrapped(optax.adam(0.1))
-    *_, (params, state, _) = masked_run(tx, 5)
+    params, state = in_a_phase(wrapped(optax.adam(0.1)), model())
     back, again = masks.expand(masks.compact(params, state))
     assert jax.tree.structure((back, again)) == jax.tree.structure((params, state))
     pairs = zip(jax.tree.leaves((back, again)), jax.tree.leaves((params, state)), strict=True)
@@ -193,8 +200,7 @@ def test_live_weights_and_moments_come_back_to_the_bit():
 
 
 def test_gradients_are_gathered_and_flow_to_values_alone():
-    tx = wrapped(optax.adam(0.1))
-    *_, (params, state, _) = masked_run(tx, 2)
+    params, state = in_a_phase(wrapped(optax.adam(0.1)), model())
     held = masks.compact(params, state)
     assert held.indices.keys() == {"b/kernel", "c/kernel", "d/kernel"}
 
@@ -230,16 +236,17 @@ def test_gradients_are_gathered_and_flow_to_values_alone():
     ],
 )
 def test_optimizers_that_see_shapes_are_refused_by_name(make, named):
-    params = {"a": jnp.eye(5), "b": jnp.eye(4)}
+    params = small_model()
     tx = masks.static(make(), 0.5, scores=params)
-    held = masks.compact(params, tx.init(params))
+    held = masks.compact(*start(tx, params))
     with pytest.raises(ValueError, match=named):
         masks.compact_update(tx, held.params, held)
 
 
 def test_a_fine_tuning_that_sees_shapes_is_refused_at_once():
+    tx = wrapped(optax.sgd(0.1), fine_tune=optax.adafactor(0.1))
     with pytest.raises(ValueError, match="FactoredState"):
-        next(compact_run(wrapped(optax.sgd(0.1), fine_tune=optax.adafactor(0.1)), 1))
+        next(compact_run(tx, 1, masks.compact_step(loss, tx)))
 
 
 def test_what_would_lose_memories_is_refused():
@@ -257,15 +264,6 @@ def test_what_would_lose_memories_is_refused():
         masks.compact(model(), wrapped(optax.sgd(0.1)).init(model()))
 
 
-def test_half_precision():
-    list(compare(wrapped(optax.adam(0.01)), 5, model(jnp.bfloat16), rtol=0.03))
-
-
-def test_a_model_without_sparse_leaves():
-    for _, held in compare(wrapped(optax.sgd(0.1), density=1.0), 5):
-        assert not held.indices
-
-
 @pytest.mark.parametrize(
     "tx",
     [
@@ -274,9 +272,12 @@ def test_a_model_without_sparse_leaves():
     ],
 )
 def test_other_wrappers_too(tx):
-    step = masks.compact_step(loss, tx)
-    *_, (params, state, _) = masked_run(tx, 8, program=step.at_boundary)
-    *_, (held, _) = compact_run(tx, 8, step=step)
+    step = masks.compact_step(small_loss, tx)
+    params, state = start(tx, small_model())
+    held = masks.compact(*jax.tree.map(jnp.copy, (params, state)))
+    for _ in range(5):
+        params, state, _ = step.at_boundary(params, state)
+        held, _ = step(held)
     # Their optimizers go on, also for weights that were dropped: those memories are not compared.
     there, back = masks.expand(held)
     for path, mask in state.masks.items():
@@ -285,18 +286,21 @@ def test_other_wrappers_too(tx):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)
 
 
-def test_a_loop_of_ones_own_and_what_a_loss_returns_beside():
-    tx = wrapped(optax.sgd(0.1))
-    step = masks.compact_step(lambda p, x: (loss(p, x), {"inputs": x.sum()}), tx, has_aux=True)
-    held = masks.compact(*jax.tree.map(jnp.copy, start(tx)))
-    for number in range(2):
-        held, (_, aux) = step(held, batch(number))
-    np.testing.assert_allclose(aux["inputs"], batch(1).sum(), rtol=1e-5)
-    grads = jax.grad(lambda values: loss(masks.expand_params(values, held), batch(2)))(held.params)
-    own = jax.jit(lambda grads, held: masks.compact_update(tx, grads, held, value=0.0))(grads, held)
-    wanted = held
-    assert int(own.state.step) == 3
-    for one, g, other in zip(
-        *map(jax.tree.leaves, (wanted.params, grads, own.params)), strict=True
-    ):
-        np.testing.assert_allclose(one - 0.1 * g, other, rtol=1e-5, atol=1e-6)
+def test_a_run_goes_on_from_where_it_is_with_what_a_loss_returns_beside():
+    def with_aux(params, scale):
+        return scale * small_loss(params), {"scale": scale}
+
+    params = small_model()
+    tx = masks.static(optax.adam(0.01), 0.4, scores=params)
+    first = masks.compact(*start(tx, params))
+    step = masks.compact_step(with_aux, tx, has_aux=True)
+    states = []
+    for _ in range(2):  # The second run starts over, although the step was elsewhere a moment ago.
+        held = jax.tree.map(jnp.copy, first)
+        for number in range(3):
+            held, (_, aux) = step(held, jnp.float32(number))
+            assert aux["scale"] == number
+        states.append(held)
+    assert int(held.state.step) == 3
+    for one, other in zip(*map(jax.tree.leaves, states), strict=True):
+        np.testing.assert_array_equal(one, other)
