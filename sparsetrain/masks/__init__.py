@@ -1,6 +1,8 @@
 """Sparse weights: optax wrappers that own the masks."""
 
 from sparsetrain.masks.admm import admm
+from sparsetrain.masks.compact import Compact, compact, expand, expand_params
+from sparsetrain.masks.compact_step import compact_step, compact_update, is_boundary
 from sparsetrain.masks.deep_rewiring import deep_rewiring
 from sparsetrain.masks.distribution import densities, erk, uniform
 from sparsetrain.masks.dpf import dpf
@@ -24,6 +26,7 @@ from sparsetrain.masks.summary import summary
 from sparsetrain.masks.wrapper import MaskState, apply, find
 
 __all__ = [
+    "Compact",
     "Exported",
     "Flops",
     "MaskState",
@@ -33,12 +36,17 @@ __all__ = [
     "apply",
     "block",
     "combine",
+    "compact",
+    "compact_step",
+    "compact_update",
     "deep_rewiring",
     "densities",
     "dpf",
     "dynamic_reparameterization",
     "erk",
     "evolutionary",
+    "expand",
+    "expand_params",
     "export",
     "find",
     "flops",
@@ -46,6 +54,7 @@ __all__ = [
     "gradual",
     "grasp_scores",
     "grow_and_prune",
+    "is_boundary",
     "load",
     "n_m",
     "one_shot",

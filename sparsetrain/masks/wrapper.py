@@ -104,6 +104,23 @@ class Rule(abc.ABC):
         """New masks, from the weights after that update and the gradients before masking."""
 
 
+class MaskOwner(optax.GradientTransformationExtraArgs):
+    """What `own_masks` returns; compact storage needs its parts one by one.
+
+    Attributes:
+      rule: when masks change, and how.
+      optimizers: those inside: of the phases, and of fine-tuning where that is another.
+      mask_gradients: whether they see zeros for masked weights.
+      run: (gradients, mask state, params, extra arguments) -> (update, (inner, fine_tune)) of the one
+        whose turn it is; gradients of masked weights are zeros already.
+    """
+
+    rule: Rule
+    optimizers: tuple[optax.GradientTransformationExtraArgs, ...]
+    mask_gradients: bool
+    run: Callable[[Any, MaskState, Any, dict[str, Any]], tuple[Any, tuple[Any, Any]]]
+
+
 def own_masks(
     inner: optax.GradientTransformation,
     rule: Rule,
@@ -112,7 +129,7 @@ def own_masks(
     fine_tune_after: int = 0,
     mask_gradients: bool = True,
     axis_name: Any = None,
-) -> optax.GradientTransformationExtraArgs:
+) -> MaskOwner:
     """An optimizer whose weights are masked by a rule.
 
     Args:
@@ -150,13 +167,16 @@ def own_masks(
         return held
 
     def run(
-        updates: Any, state: MaskState, params: Any, extra_args: dict[str, Any]
+        g: Any, state: MaskState, params: Any, extra_args: dict[str, Any]
     ) -> tuple[Any, tuple[Any, Any]]:
         """(update, (inner, fine_tune)) of the optimizer whose turn it is."""
-        g = updates
-        if mask_gradients:
-            g = _zero_dead(g, rule.used(state.masks, state.step))
         return turns.update(g, begun(params, state), params, state.step, extra_args)
+
+    def masked(updates: Any, state: MaskState) -> Any:
+        """Gradients as that optimizer sees them."""
+        return (
+            _zero_dead(updates, rule.used(state.masks, state.step)) if mask_gradients else updates
+        )
 
     def update_fn(
         updates: Any, state: MaskState, params: Any = None, **extra_args: Any
@@ -179,7 +199,8 @@ def own_masks(
         def change() -> tuple[Change, bool]:
             target = params
             if not rule.takes_step:
-                target = optax.apply_updates(params, run(updates, state, params, extra_args)[0])
+                u, _ = run(masked(updates, state), state, params, extra_args)
+                target = optax.apply_updates(params, u)
             weights, gradients = (
                 {path: leaf for path, leaf in leaves_by_path(values).items() if path in masks}
                 for values in (target, updates)
@@ -202,7 +223,7 @@ def own_masks(
         # that reads them too, so that they are updated in place and not copied.
         is_known = is_due | (step > 0)
         ready = jax.tree.map(lambda g: jnp.where(is_known, g, jnp.zeros_like(g)), updates)
-        u, held = run(ready, state, params, extra_args)
+        u, held = run(masked(ready, state), state, params, extra_args)
         if rule.takes_step:
             u = jax.tree.map(lambda move: jnp.where(is_due, jnp.zeros_like(move), move), u)
             old = (state.inner, state.fine_tune)
@@ -217,7 +238,11 @@ def own_masks(
             step, new.masks, *held, new.error, new.memory
         )
 
-    return optax.GradientTransformationExtraArgs(init_fn, update_fn)
+    owner = MaskOwner(init_fn, update_fn)
+    owner.rule, owner.mask_gradients, owner.run = rule, mask_gradients, run
+    both = (inner,) if fine_tune is None else (inner, fine_tune)
+    owner.optimizers = tuple(optax.with_extra_args_support(each) for each in both)
+    return owner
 
 
 def _map(of_leaf: Callable[..., jax.Array], values: Any, masks: Masks, *others: Any) -> Any:
