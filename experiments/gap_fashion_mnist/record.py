@@ -183,5 +183,5 @@ def _density(state: Any) -> float:
 
 
 def _accuracy(network: str, params: Any, images: jax.Array, labels: jax.Array) -> jax.Array:
-    logits = methods.NETWORKS[network]().apply({"params": params}, images)
+    logits: Any = methods.NETWORKS[network]().apply({"params": params}, images)
     return jnp.mean(jnp.argmax(logits, axis=-1) == labels)

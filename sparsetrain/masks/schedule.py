@@ -110,7 +110,8 @@ def phases(
         labels = [names[t % len(names)] for t in range(count)]
         grown = [frozenset(p for p, owner in owners.items() if owner == name) for name in labels]
         return Phases(tuple(grown), tuple(labels), steps_per_phase)
-    draw, paths = np.random.RandomState(seed), list(owners)
+    # Sorted, since a dictionary that went through `jit` is.
+    draw, paths = np.random.RandomState(seed), sorted(owners)
     size, last, drawn = max(1, len(paths) // len(names)), frozenset[str](), []
     for _ in range(count):
         free = [path for path in paths if not (exclude_last and path in last)]

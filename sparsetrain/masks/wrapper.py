@@ -163,7 +163,11 @@ def own_masks(
             return jax.tree.map(lambda a, b: jnp.where(follows, a, b), fresh, held)
         if rule.restart == "grown":
             # A dead weight's moments are zero, so that a grown one begins with zeros.
-            return tree.map_like(lambda _, node: _zero_dead(node, state.masks), held, params)
+            def alive(path: str, leaf: jax.Array) -> jax.Array:
+                mask = state.masks.get(path)
+                return leaf if mask is None else jnp.where(mask, leaf, jnp.zeros_like(leaf))
+
+            return tree.map_leaves_like(alive, held, params)
         return held
 
     def run(
