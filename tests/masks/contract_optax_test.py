@@ -12,6 +12,7 @@ from flax import nnx
 
 from sparsetrain import masks
 from tests.masks.registry import (
+    KEY,
     NAMES,
     PARTS,
     UPDATES,
@@ -82,6 +83,35 @@ def test_every_optimizer_alone(optimizer):
     ):
         check_zero(params, state, number)
         assert all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(params))
+
+
+@pytest.mark.parametrize(
+    "inner",
+    [
+        optax.adam(1e-2),
+        optax.masked(optax.adam(1e-2), lambda tree: jax.tree.map(lambda leaf: leaf.ndim > 1, tree)),
+        optax.contrib.muon(1e-2),
+    ],
+)
+def test_moments_of_grown_weights_start_at_zero(inner):
+    tx = masks.evolutionary(
+        inner, 0.5, key=KEY, every=2, until=50, fraction=0.6, distribution="uniform"
+    )
+    before, grown_at_all = jax.eval_shape(tx.init, model()).masks, 0
+    for number, (_, state) in enumerate(train(tx, model(), gradients, 10), 1):
+        if number > 1:
+            grown = np.asarray(state.masks["b/kernel"] & ~before["b/kernel"])
+            grown_at_all += grown.sum()
+            for leaf in jax.tree.leaves(state.inner):
+                assert leaf.shape != grown.shape or not np.any(np.asarray(leaf)[grown])
+        before = state.masks
+    assert grown_at_all > 20
+
+
+def test_a_tree_that_is_not_that_of_init_is_refused():
+    tx = make("static", optax.sgd(0.1))
+    with pytest.raises(ValueError, match="no parameter a/kernel, b/kernel, c/kernel"):
+        jax.eval_shape(tx.update, {"x": gradients(0)}, tx_state(tx), {"x": model()})
 
 
 @pytest.mark.parametrize("name", NAMES)
