@@ -67,6 +67,31 @@ def get_config() -> ml_collections.ConfigDict:
     config.compress.momentum = 0.9  # Of momentum_correction, and of sign.
     config.compress.key = 0  # Of randomised compressors.
 
+    # Which weights there are. A method takes of these settings what it knows; times are in optimizer steps.
+    config.masks = ml_collections.ConfigDict()
+    config.masks.name = "none"  # Or grow_and_prune, gradual, rigl, evolutionary, static, ...
+    config.masks.density = 0.1
+    config.masks.dense = config_dict.placeholder(str)  # Path regex of leaves that are never masked.
+    # Of grow_and_prune: (name, path regex), in the order in which they are grown.
+    config.masks.partitions = (
+        ("first", r"params/hidden_0/.*"),
+        ("second", r"params/hidden_1/.*"),
+        ("output", r"params/output/.*"),
+    )
+    config.masks.steps_per_phase = 50
+    config.masks.phases = 6
+    config.masks.order = "cyclic"  # Or random.
+    config.masks.distribution = "uniform"  # Or erk, global.
+    config.masks.structure = "unstructured"  # Or (rows, columns) of a block.
+    config.masks.begin = 50  # Of gradual: first and last pruning.
+    config.masks.end = 400
+    config.masks.every = 50  # Between changes of the masks.
+    config.masks.until = 500  # Of rigl, evolutionary, ...: when changes end.
+    config.masks.at = 250  # Of one_shot.
+    config.masks.rho = 1e-3  # Of admm.
+    config.masks.learning_rate = 1e-3  # Of deep_rewiring's walk.
+    config.masks.key = 0
+
     config.optimizer = ml_collections.ConfigDict()
     config.optimizer.name = "adam"  # Or sgd.
     config.optimizer.learning_rate = 1e-3

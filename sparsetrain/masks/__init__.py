@@ -12,6 +12,7 @@ from sparsetrain.masks.export import Exported, export, load
 from sparsetrain.masks.flops import Flops, flops
 from sparsetrain.masks.gradual import gradual
 from sparsetrain.masks.grow_and_prune import grow_and_prune
+from sparsetrain.masks.methods import METHODS, report
 from sparsetrain.masks.one_shot import one_shot
 from sparsetrain.masks.parallel import combine
 from sparsetrain.masks.partition import Partitions, partitions, prunable
@@ -23,9 +24,10 @@ from sparsetrain.masks.soft_threshold import soft_threshold
 from sparsetrain.masks.static import static
 from sparsetrain.masks.structure import block, n_m
 from sparsetrain.masks.summary import summary
-from sparsetrain.masks.wrapper import MaskState, apply, find
+from sparsetrain.masks.wrapper import MaskState, apply, are_in, find
 
 __all__ = [
+    "METHODS",
     "Compact",
     "Exported",
     "Flops",
@@ -34,6 +36,7 @@ __all__ = [
     "Phases",
     "admm",
     "apply",
+    "are_in",
     "block",
     "combine",
     "compact",
@@ -61,6 +64,7 @@ __all__ = [
     "partitions",
     "phases",
     "prunable",
+    "report",
     "rigl",
     "snip_scores",
     "soft_threshold",

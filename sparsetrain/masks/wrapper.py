@@ -187,6 +187,10 @@ def own_masks(
     ) -> tuple[Any, MaskState]:
         if params is None:
             raise ValueError("masks: call update(grads, state, params), masked weights are undone")
+        if missing := sorted(state.masks.keys() - leaves_by_path(params).keys()):
+            raise ValueError(
+                f"masks: no parameter {', '.join(missing)} as there was at init; give the same tree"
+            )
         step = optax.safe_increment(state.step)
         masks = rule.used(state.masks, state.step)
 
@@ -316,6 +320,17 @@ def find(state: Any) -> MaskState:
     if len(found) != 1:
         raise ValueError(f"masks: the state holds {len(found)} mask states; it needs exactly one")
     return found[0]
+
+
+def are_in(state: Any) -> bool:
+    """Whether an optimizer's state holds masks.
+
+    Example:
+      >>> are_in((optax.EmptyState(), MaskState(0, {}, (), (), 0.0))), are_in(optax.EmptyState())
+      (True, False)
+    """
+    nodes = jax.tree.leaves(state, is_leaf=lambda node: isinstance(node, MaskState))
+    return any(isinstance(node, MaskState) for node in nodes)
 
 
 def apply(params: Any, state: Any) -> Any:

@@ -10,7 +10,7 @@ import jax
 import ml_collections
 import optax
 
-from sparsetrain import backward, compress, data
+from sparsetrain import backward, compress, data, masks
 from sparsetrain.models import MLP
 from sparsetrain.training import step
 
@@ -86,26 +86,32 @@ def _taken(factory: Callable[..., Any], settings: Mapping[str, Any]) -> dict[str
     return {key: value for key, value in settings.items() if key in known and value is not None}
 
 
-def _made(table: Mapping[str, Any], field: str, settings: Mapping[str, Any]) -> Any:
-    """What the factory named by a field of the `compress` section makes of the settings it knows.
+def _made(
+    table: Mapping[str, Any],
+    field: str,
+    settings: Mapping[str, Any],
+    section: str = "compress",
+    *given: Any,
+) -> Any:
+    """What the factory named by a field of a section makes of the settings it knows.
 
     Raises:
       ValueError: an unknown name, or a setting out of range or missing.
     """
     name = settings[field]
-    factory = lookup(table, name, f"compress.{field}")
+    factory = lookup(table, name, f"{section}.{field}")
     taken = _taken(factory, settings)
     missing = [
-        f"compress.{key}"
-        for key, parameter in inspect.signature(factory).parameters.items()
+        f"{section}.{key}"
+        for key, parameter in list(inspect.signature(factory).parameters.items())[len(given) :]
         if parameter.default is inspect.Parameter.empty and key not in taken
     ]
     if missing:
         raise ValueError(
-            f"compress.{field}={name!r} needs {' and '.join(missing)}: "
+            f"{section}.{field}={name!r} needs {' and '.join(missing)}: "
             f"add {' '.join(f'--config.{key}=<value>' for key in missing)}"
         )
-    return factory(**taken)
+    return factory(*given, **taken)
 
 
 def rules(config: ml_collections.ConfigDict | ml_collections.FrozenConfigDict) -> dict[str, Any]:
@@ -138,20 +144,22 @@ def optimizer(
     config: ml_collections.ConfigDict | ml_collections.FrozenConfigDict,
     row_sparse: bool,
     exchange: ml_collections.ConfigDict | ml_collections.FrozenConfigDict | None = None,
+    sparsity: ml_collections.ConfigDict | ml_collections.FrozenConfigDict | None = None,
 ) -> optax.GradientTransformation:
-    """The optimizer of the parameters, behind a compressed exchange if one is asked for, wrapped so
-    that it carries the memory.
+    """The optimizer of the parameters, behind a compressed exchange and under masks if they are asked
+    for, wrapped so that it carries the memory.
 
     Args:
       config: `name`, and keyword arguments of that optimizer; None keeps its default.
       row_sparse: whether kernels have row-sparse gradients.
       exchange: the `compress` section, see `compressed`; None for no exchange.
+      sparsity: the `masks` section, see `masked`; None for dense weights.
 
     Returns:
       A transformation of whole variables.
 
     Raises:
-      ValueError: an unknown name, or an exchange of row-sparse gradients.
+      ValueError: an unknown name, or an exchange or masks of row-sparse gradients.
     """
     table = ROW_SPARSE_OPTIMIZERS if row_sparse else OPTIMIZERS
     factory = lookup(table, config.name, "optimizer.name")
@@ -164,6 +172,13 @@ def optimizer(
                 "set backward.row_sparse=False or compress.name=none"
             )
         tx = compressed(exchange, tx)
+    if sparsity is not None and sparsity.name != "none":
+        if row_sparse:
+            raise ValueError(
+                f"masks.name={sparsity.name!r}: row-sparse gradients have no masks; "
+                "set backward.row_sparse=False or masks.name=none"
+            )
+        tx = masked(sparsity, tx)
     return backward.carry_memory(tx)
 
 
@@ -190,6 +205,31 @@ def compressed(
     if config.every > 1:
         return compress.local_steps(inner, config.every, compressor, memory=memory)
     return optax.chain(compress.exchange(compressor, memory), inner)
+
+
+def masked(
+    config: ml_collections.ConfigDict | ml_collections.FrozenConfigDict,
+    inner: optax.GradientTransformation,
+) -> optax.GradientTransformation:
+    """An optimizer that owns masks.
+
+    Args:
+      config: `name` (of `masks.METHODS`), `partitions` (tuple of (name, regex), of grow_and_prune),
+        `dense` (regex, or None), `structure` ("unstructured", or (rows, columns) of blocks), `key`,
+        and the settings of the method. Paths begin with "params/".
+      inner: the optimizer.
+
+    Returns:
+      The wrapper around it.
+
+    Raises:
+      ValueError: an unknown name, or a setting out of range or missing.
+    """
+    settings = {**config, "key": jax.random.key(config.key)}
+    settings["partitions"] = masks.partitions(dict(config.partitions), dense=config.dense)
+    if config.structure != "unstructured":
+        settings["structure"] = masks.block(*config.structure)
+    return _made(masks.METHODS, "name", settings, "masks", inner)
 
 
 def model(
@@ -225,10 +265,11 @@ def functions(
     optimizer_config: ml_collections.FrozenConfigDict,
     compress_config: ml_collections.FrozenConfigDict,
     classes: int,
+    masks_config: ml_collections.FrozenConfigDict | None = None,
 ) -> tuple[Any, optax.GradientTransformation, step.Functions]:
     """Model, optimizer and compiled functions; runs that differ only in their seed share them."""
     table = rules(backward_config)
     row_sparse = bool(backward_config.row_sparse) and bool(table)
     sparse = model(model_config, table, classes, row_sparse)
-    transformation = optimizer(optimizer_config, row_sparse, compress_config)
+    transformation = optimizer(optimizer_config, row_sparse, compress_config, masks_config)
     return sparse, transformation, step.make(sparse, transformation)

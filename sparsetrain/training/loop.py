@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from sparsetrain import compress, data
+from sparsetrain import compress, data, masks
 from sparsetrain.training import build, measure, state, step
 from sparsetrain.training.checkpoint import Checkpoints
 from sparsetrain.training.metrics import (
@@ -27,6 +27,8 @@ from sparsetrain.training.state import TrainState
 
 # Of a run with a compressed exchange, see `compress.report`.
 SENT = ("bits_sent", "wire_bytes", "dense_bits", "compression_ratio")
+# Of a run with masks, see `masks.report`.
+MASKED = ("density", "mask_error")
 
 
 class Result(NamedTuple):
@@ -74,7 +76,7 @@ def train_and_evaluate(
       output-gradient entries that the rules keep, `memory_norm` the norm of the stored total,
       `seconds_per_step` the median over evaluations, without compilation; with a compressed
       exchange also `bits_sent`, `wire_bytes`, `dense_bits` (exact totals of one worker) and
-      `compression_ratio`.
+      `compression_ratio`; with masks also `density` and `mask_error`, see `masks.report`.
 
     Raises:
       build.ConfigError: the config cannot be run: an unknown name, a value out of range, data that
@@ -110,7 +112,12 @@ class _Run:
             if config[field] < 1:
                 raise ValueError(f"{field}={config[field]}: must be at least 1")
         model, optimizer, self.functions = build.functions(
-            config.model, config.backward, config.optimizer, config.compress, int(labels.max()) + 1
+            config.model,
+            config.backward,
+            config.optimizer,
+            config.compress,
+            int(labels.max()) + 1,
+            config.get("masks"),
         )
         self.per_epoch = len(images) // self.batch_size
         self.total = config.epochs * self.per_epoch
@@ -227,7 +234,7 @@ class _Run:
                 variables, images[:examples], labels[:examples], self.batch_size, self.sparse_paths
             )
             metrics |= {name: float(value) for name, value in angles.items()}
-        metrics |= compress.report(self.state.opt_state)
+        metrics |= compress.report(self.state.opt_state) | masks.report(self.state.opt_state)
         for writer in self.writers:
             writer.write(done, metrics)
         self.progress.advance(done, metrics)
@@ -253,7 +260,7 @@ class _Run:
             "kept_fraction": last["kept_fraction"],
             "memory_norm": last["memory_norm"],
             **{name: last[name] for name in last if name.startswith("gradient_angle")},
-            **{name: last[name] for name in SENT if name in last},
+            **{name: last[name] for name in (*SENT, *MASKED) if name in last},
             "seconds_per_step": float(np.median(seconds)),
         }
 

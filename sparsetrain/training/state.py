@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from sparsetrain import masks
+
 
 class TrainState(NamedTuple):
     """The whole of a run between two steps.
@@ -50,7 +52,10 @@ def create(
     """
     key = jax.random.key(seed)
     variables = model.init(jax.random.fold_in(key, 0), inputs)
-    return TrainState(jnp.zeros([], jnp.int32), variables, optimizer.init(variables), key)
+    opt_state = optimizer.init(variables)
+    if masks.are_in(opt_state):
+        variables = masks.apply(variables, opt_state)
+    return TrainState(jnp.zeros([], jnp.int32), variables, opt_state, key)
 
 
 def data_key(key: jax.Array) -> jax.Array:

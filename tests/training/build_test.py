@@ -7,7 +7,7 @@ import optax
 import pytest
 
 from configs import digits
-from sparsetrain import backward, compress
+from sparsetrain import backward, compress, masks
 from sparsetrain.models import MLP
 from sparsetrain.training import build, step
 
@@ -149,3 +149,34 @@ def test_runs_that_differ_in_the_seed_share_compiled_functions():
 def test_other_errors_are_not_hidden():
     with pytest.raises(ZeroDivisionError), build.config_errors():
         _ = 1 / 0
+
+
+@pytest.mark.parametrize("name", sorted(masks.METHODS))
+def test_every_mask_method_is_built_from_the_same_section(name):
+    config = digits.get_config()
+    config.masks.name = name
+    tx = build.optimizer(config.optimizer, False, sparsity=config.masks)
+    params = {
+        layer: {"kernel": jnp.ones((8, 8)), "bias": jnp.zeros(8)}
+        for layer in ("hidden_0", "hidden_1", "output")
+    }
+    found = masks.find(jax.eval_shape(tx.init, {"params": params}))
+    assert set(found.masks) == {f"params/{layer}/kernel" for layer in params}
+
+
+@pytest.mark.parametrize(
+    ("changes", "row_sparse", "message"),
+    [
+        ({"name": "gap"}, False, "masks.name='gap' is unknown; choose one of "),
+        ({"density": 2.0}, False, "density=2"),
+        ({"structure": (0, 8)}, False, "rows=0"),
+        ({"steps_per_phase": None}, False, "needs masks.steps_per_phase: add"),
+        ({}, True, "row-sparse gradients have no masks"),
+    ],
+)
+def test_masks_that_cannot_be_had_say_why(changes, row_sparse, message):
+    config = digits.get_config()
+    with config.masks.ignore_type():
+        config.masks.update({"name": "grow_and_prune", **changes})
+    with pytest.raises(ValueError, match=message):
+        build.optimizer(config.optimizer, row_sparse, sparsity=config.masks)

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 
 from configs import digits
+from sparsetrain import masks
 from sparsetrain.training import ConfigError, loop, progress, train_and_evaluate
 from sparsetrain.training.metrics import read
 
@@ -65,6 +66,23 @@ def assert_same_state(result, whole):
 def assert_same_end(result, whole):
     assert_same_state(result, whole)
     assert without_time(result.history) == without_time(whole.history)
+
+
+def test_masks_change_on_time_and_resume_in_the_middle_of_a_phase(tmp_path):
+    changes = {"masks.name": "grow_and_prune", "masks.steps_per_phase": 60, "masks.phases": 2}
+    whole = train_and_evaluate(config(**changes), tmp_path / "whole", progress.Silent())
+    assert whole.summary["density"] < 0.11 < whole.history[0]["density"]
+    assert 0 < whole.summary["mask_error"] < 1
+    state = masks.find(whole.state.opt_state)
+    for path, mask in state.masks.items():
+        _, layer, _ = path.split("/")
+        kernel = np.asarray(whole.state.variables["params"][layer]["kernel"])
+        assert not np.any(kernel[~np.asarray(mask)])
+    interrupted = tmp_path / "interrupted"
+    with pytest.raises(KeyboardInterrupt):
+        train_and_evaluate(config(**changes), interrupted, Interrupt(100))
+    resumed = train_and_evaluate(config(**changes), interrupted, progress.Silent())
+    assert_same_end(resumed, whole)
 
 
 def test_a_compressed_exchange_counts_its_bits_and_resumes(tmp_path):
