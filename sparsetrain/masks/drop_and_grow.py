@@ -90,6 +90,10 @@ class DropAndGrowRule(Rule):
     cosine: bool
     takes_step: bool = False
     restart: str = "grown"
+    by_sign: bool = False
+    # Standard deviation of grown weights' first values; 0 for zeros, `sows` says which.
+    spread: float = 0.0
+    sows: bool = False
 
     def start(self, params: Any) -> dict[str, jax.Array]:
         leaves = leaves_by_path(params)
@@ -119,7 +123,39 @@ class DropAndGrowRule(Rule):
                 jax.random.uniform(own, mask.shape) for own, mask in zip(keys, old, strict=True)
             ]
         live = {path: jnp.where(mask, weights[path], 0) for path, mask in masks.items()}
-        found = drop_and_grow(old, list(live.values()), wanted, counts)
+        if self.by_sign:
+            found = _drop_by_sign(list(live.values()), old, wanted, share)
+        else:
+            found = drop_and_grow(old, list(live.values()), wanted, counts)
         new = dict(zip(masks, found, strict=True))
         # A weight that is dropped and grown again keeps its value: it is live before and after.
-        return Change(new, mask_error(live, new))
+        if not self.sows:
+            return Change(new, mask_error(live, new))
+        drawn = jax.random.split(
+            jax.random.fold_in(jax.random.fold_in(self.key, step), 1), len(old)
+        )
+        values = {
+            path: self.spread * jax.random.normal(own, mask.shape)
+            for own, (path, mask) in zip(drawn, new.items(), strict=True)
+        }
+        return Change(new, mask_error(live, new), weights=values)
+
+
+def _drop_by_sign(
+    weights: list[jax.Array], masks: list[jax.Array], wanted: list[jax.Array], share: jax.Array
+) -> list[jax.Array]:
+    """Drops a share of the smallest positive and of the largest negative weights, and grows as many."""
+    signs = [mask & (w >= 0) for mask, w in zip(masks, weights, strict=True)]
+    signs += [mask & (w < 0) for mask, w in zip(masks, weights, strict=True)]
+    sizes = jnp.stack([jnp.sum(each, dtype=jnp.int32) for each in signs])
+    stay = sizes - jnp.floor(share * sizes.astype(jnp.float32)).astype(jnp.int32)
+    scores = [among(each, w) for each, w in zip(signs, [*weights, *weights], strict=True)]
+    halves = selection.top_k_mask_of_each(scores, stay)
+    kept = [a | b for a, b in zip(halves[: len(masks)], halves[len(masks) :], strict=True)]
+    gone = [jnp.sum(a & ~b, dtype=jnp.int32) for a, b in zip(masks, kept, strict=True)]
+    # Not where something was dropped just now, unless there is no other place.
+    draws = [
+        among(~b, g + (~a).astype(g.dtype)) for a, b, g in zip(masks, kept, wanted, strict=True)
+    ]
+    grown = selection.top_k_mask_of_each(draws, jnp.stack(gone))
+    return [a | b for a, b in zip(kept, grown, strict=True)]

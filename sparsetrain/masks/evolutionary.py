@@ -17,6 +17,8 @@ def evolutionary(
     every: int,
     until: int,
     fraction: float = 0.3,
+    by_sign: bool = False,
+    spread: float = 0.0,
     dense: str | None = None,
     distribution: Any = "erk",
     axis_name: Any = None,
@@ -30,6 +32,10 @@ def evolutionary(
       every: updates between changes, an epoch in the paper.
       until: updates after which masks stay.
       fraction: zeta, share of the active weights that is moved.
+      by_sign: whether that share of the positive weights and of the negative ones is dropped, as in
+        the paper, and not of all magnitudes together.
+      spread: standard deviation of the normal first values of grown weights; 0 lets them start at
+        zero, as later reimplementations do.
       dense: expression of paths that are never masked.
       distribution: "erk", "uniform", or path -> density.
       axis_name: of `vmap` or `shard_map`, if the update runs inside one.
@@ -41,9 +47,8 @@ def evolutionary(
       ValueError: an argument out of range.
 
     Differs from the paper:
-      1. The smallest magnitudes are dropped, whatever their sign; the paper drops that share of the
-         positive and of the negative ones.
-      2. Grown weights start at zero; there, at random values.
+      1. By default the smallest magnitudes are dropped whatever their sign, and grown weights start at
+         zero: the form that RigL's authors compare with. `by_sign` and `spread` give the paper's.
 
     Reference: Mocanu et al., Scalable training of artificial neural networks with adaptive sparse
       connectivity (arXiv 1707.04780).
@@ -58,7 +63,20 @@ def evolutionary(
       16
     """
     check(density, every, until, fraction, distribution)
+    if not spread >= 0.0:
+        raise ValueError(f"spread={spread}: must not be negative, it is a standard deviation")
     rule = DropAndGrowRule(
-        float(density), every, until, fraction, "random", dense, distribution, key, False
+        float(density),
+        every,
+        until,
+        fraction,
+        "random",
+        dense,
+        distribution,
+        key,
+        False,
+        by_sign=by_sign,
+        spread=float(spread),
+        sows=spread > 0.0,
     )
     return own_masks(inner, rule, axis_name=axis_name)

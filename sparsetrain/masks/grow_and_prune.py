@@ -9,10 +9,11 @@ import numpy as np
 import optax
 from jax import lax
 
-from sparsetrain import numerics
+from sparsetrain import numerics, selection
 from sparsetrain.masks import distribution as distributions
 from sparsetrain.masks import schedule
 from sparsetrain.masks import structure as structures
+from sparsetrain.masks.drop_and_grow import among
 from sparsetrain.masks.partition import Partitions, leaves_by_path
 from sparsetrain.masks.random_masks import random_masks
 from sparsetrain.masks.structure import NOfM, Unstructured
@@ -37,6 +38,7 @@ class GrowAndPruneRule(Rule):
     key: Any
     seed: int
     axis_name: Any
+    growth: float
     restart: str = "all"
     # A single partition is pruned and grown again at once; so may be leaves that are drawn.
     regrows: bool = False
@@ -53,7 +55,28 @@ class GrowAndPruneRule(Rule):
     def start(self, params: Any) -> dict[str, jax.Array]:
         weights = self.weights(params)
         shapes = {path: leaf.shape for path, leaf in weights.items()}
-        return random_masks(weights, self.structure, self.counts(shapes), self.key)
+        masks = random_masks(weights, self.structure, self.counts(shapes), self.key)
+        if self.growth == 1.0:
+            return masks
+        # What grows at once in the first phase is there from the start.
+        grows, wider = self._table(masks)[1][0], self._widened(masks, jnp.int32(0))
+        return {path: wider[path] if grows[i] else masks[path] for i, path in enumerate(masks)}
+
+    def _widened(self, kept: dict[str, jax.Array], step: jax.Array) -> dict[str, jax.Array]:
+        """Masks that grown leaves get: all ones, or as many more, drawn, as make up the density."""
+        if self.growth == 1.0:
+            return {path: jnp.ones_like(mask) for path, mask in kept.items()}
+        keys = jax.random.split(jax.random.fold_in(self.key, step), len(kept))
+        draws = [
+            among(~mask, jax.random.uniform(own, mask.shape))
+            for own, mask in zip(keys, kept.values(), strict=True)
+        ]
+        missing = [
+            selection.count(mask.size, self.growth) - jnp.sum(mask, dtype=jnp.int32)
+            for mask in kept.values()
+        ]
+        more = selection.top_k_mask_of_each(draws, jnp.maximum(jnp.stack(missing), 0))
+        return {path: mask | new for (path, mask), new in zip(kept.items(), more, strict=True)}
 
     def _table(self, masks: Any) -> tuple[np.ndarray, np.ndarray]:
         """Leaves that are pruned, and grown, at each boundary: two of [phases + 1, L]."""
@@ -83,6 +106,8 @@ class GrowAndPruneRule(Rule):
             begins = (step % self.steps_per_phase == 0) & (step < self.count * self.steps_per_phase)
             grows = self._is_mine(masks) & begins
             return {path: mask | grows[i] for i, (path, mask) in enumerate(masks.items())}
+        if self.growth < 1.0:
+            return dict(masks)
         # The first phase grows at once, but `apply` needs the random masks until then.
         grown = self._table(masks)[1][0]
         first = step == 0
@@ -119,10 +144,12 @@ class GrowAndPruneRule(Rule):
             largest = self._under_one_threshold(live, prune)
         else:
             largest = structures.keep_largest(live, self.structure, self.counts(shapes))
-        new, kept = {}, {}
-        for i, path in enumerate(live):
-            kept[path] = jnp.where(prune[i], masks[path] & largest[path], masks[path])
-            new[path] = kept[path] | grow[i]
+        kept = {
+            path: jnp.where(prune[i], masks[path] & largest[path], masks[path])
+            for i, path in enumerate(live)
+        }
+        wider = self._widened(kept, step)
+        new = {path: kept[path] | (wider[path] & grow[i]) for i, path in enumerate(live)}
         pruned = {
             path: jnp.where(prune[i], leaf, jnp.zeros_like(leaf))
             for i, (path, leaf) in enumerate(live.items())
@@ -161,6 +188,7 @@ def grow_and_prune(
     scope: str = "model",
     order: str = "cyclic",
     exclude_last: bool = True,
+    growth_density: float = 1.0,
     restart: bool = True,
     mask_gradients: bool = True,
     axis_name: Any = None,
@@ -188,6 +216,8 @@ def grow_and_prune(
         grows partition i in every phase, alone, and prunes it at its end, when `combine` must be
         called. `phases` are then rounds.
       exclude_last: of order="random", whether leaves just grown wait a phase.
+      growth_density: fraction of its weights that a grown leaf has; below 1 those that come back are
+        drawn at random (partial growth, which the paper's code has; single weights only).
       restart: whether the optimizer starts anew at each phase; False keeps its moments and counters.
       mask_gradients: False lets the inner optimizer see the gradients of masked weights, as the
         paper's code does.
@@ -225,6 +255,16 @@ def grow_and_prune(
       {'a/kernel': 4, 'b/kernel': 4}
     """
     numerics.check_density(density)
+    numerics.check_density(growth_density, "growth_density")
+    if growth_density < 1.0 and (order == "parallel" or structure != "unstructured"):
+        raise ValueError(
+            f"growth_density={growth_density}: only unstructured masks grow in part, and not with "
+            "order='parallel'; leave it 1.0"
+        )
+    if growth_density < density:
+        raise ValueError(
+            f"growth_density={growth_density}: must be at least density={density}, that of what is pruned"
+        )
     structure = Unstructured() if structure == "unstructured" else structure
     if scope not in SCOPES:
         raise ValueError(f"scope={scope!r}: choose one of {SCOPES}")
@@ -245,6 +285,7 @@ def grow_and_prune(
         key,
         schedule.seed_of(key),
         axis_name,
+        float(growth_density),
         restart="all" if restart else "none",
         regrows=len(partitions.names) == 1 or order == "random",
     )

@@ -245,7 +245,10 @@ class _Run:
             raise build.ConfigError(
                 f"{self.json_lines.path} has lost its lines: delete {self.workdir} to start afresh"
             )
-        best = max(history, key=lambda record: record["validation_accuracy"])
+        # With masks only what is as sparse as the end of the run may be called its best.
+        sparsest = history[-1].get("density", 1.0)
+        final = [record for record in history if record.get("density", 1.0) <= sparsest + 1e-6]
+        best = max(final, key=lambda record: record["validation_accuracy"])
         last = history[-1]
         seconds = [record["seconds_per_step"] for record in history]
         return {

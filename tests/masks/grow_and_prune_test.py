@@ -330,3 +330,35 @@ def test_golden_erdos_renyi_kernel():
     ):
         found = masks.erk(shapes, density)
         np.testing.assert_allclose([1 - d for d in found.values()], sparsities, atol=1e-6)
+
+
+def test_partial_growth_adds_drawn_weights_up_to_its_density():
+    parts = masks.partitions({"first": r"a/.*", "second": r"(?!a/).*"})
+    tx = masks.grow_and_prune(
+        optax.sgd(0.1),
+        DENSITY,
+        parts,
+        steps_per_phase=STEPS,
+        phases=2,
+        key=jax.random.key(1),
+        growth_density=0.6,
+    )
+    first = tx.init(model()).masks
+    for number, (params, state) in enumerate(train(tx, 2 * STEPS + 1), 1):
+        for path, mask in state.masks.items():
+            live, size = int(mask.sum()), mask.size
+            is_grown = path.startswith("a/") == (number < STEPS) and number < 2 * STEPS
+            wanted = 0.6 if is_grown else DENSITY
+            assert live == round(wanted * size), (number, path)
+            kernel = np.asarray(params[path.split("/")[0]]["kernel"])
+            assert not np.any(kernel[~np.asarray(mask)])
+            if number < STEPS:
+                np.testing.assert_array_equal(mask, first[path])
+
+
+@pytest.mark.parametrize(
+    "kind", [{"growth_density": 0.01}, {"growth_density": 0.5, "structure": masks.block(1, 2)}]
+)
+def test_partial_growth_that_cannot_be(kind):
+    with pytest.raises(ValueError, match="growth_density"):
+        wrapped(optax.sgd(0.1), **kind)

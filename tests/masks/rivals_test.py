@@ -170,3 +170,36 @@ def test_bad_arguments():
         masks.densities({"w": (2, 2)}, 0.1, {"w": 0.1, "v": 0.1})
     with pytest.raises(ValueError, match="must lie in"):
         masks.densities({"w": (2, 2)}, 0.1, {"w": 0.0})
+
+
+def test_set_by_sign_drops_from_both_ends_and_sows():
+    tx = masks.evolutionary(
+        optax.sgd(0.0), 0.3, key=jax.random.key(3), every=2, until=9, by_sign=True, spread=0.5
+    )
+    sown = []
+    for number, (before, (params, state)) in enumerate(train(tx, 10), 1):
+        check_zero(params, state)
+        for name in SHAPES:
+            path = f"{name}/kernel"
+            old, new = (np.asarray(s.masks[path]) for s in (before[1], state))
+            w = np.asarray(before[0][name]["kernel"])
+            assert old.sum() == new.sum()
+            if number % 2 or number >= 9:
+                np.testing.assert_array_equal(old, new)
+                continue
+            dropped = np.zeros_like(old)
+            for side in (old & (w >= 0), old & (w < 0)):
+                count = int(np.float32(0.3) * side.sum())
+                assert count > 0
+                dropped |= side & ~largest(w, int(side.sum()) - count, side)
+            np.testing.assert_array_equal(new & old, old & ~dropped)
+            values = np.asarray(params[name]["kernel"])
+            np.testing.assert_array_equal(values[new & old], w[new & old])
+            sown += values[new & ~old].tolist()
+    assert len(sown) > 100 and np.count_nonzero(sown) == len(sown)
+    assert np.std(sown) == pytest.approx(0.5, rel=0.2)
+
+
+def test_set_refuses_a_negative_spread():
+    with pytest.raises(ValueError, match="spread=-1"):
+        masks.evolutionary(optax.sgd(0.1), 0.3, key=jax.random.key(0), every=1, until=2, spread=-1)
