@@ -75,7 +75,7 @@ def check_counts(name, states, density=DENSITY):
             counts = active(state)
             assert all(last[path] <= counts[path] <= sizes[path] for path in sizes)
     if METHODS[name].end == "total":
-        assert sum(last.values()) == selection.count(sum(sizes.values()), density)
+        assert sum(last.values()) == sum(first.values())
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -109,7 +109,11 @@ def test_leaves_that_are_not_masked_get_the_inner_update(name):
         zip(run(name), run(name)[1:], strict=False)
     ):
         assert "a/bias" not in masks.find(after).masks
-        moves, _ = inner(gradients(step), masks.find(state).inner, before, value=jnp.float32(1.0))
+        held = masks.find(state).inner
+        if step in METHODS[name].restarts:  # Forgotten where the next update begins.
+            held = plain().init(before)
+        held = METHODS[name].inner(held)
+        moves, _ = inner(gradients(step), held, before, value=jnp.float32(1.0))
         expected = before["a"]["bias"] + moves["a"]["bias"]
         if step + 1 in METHODS[name].skips:
             expected = before["a"]["bias"]

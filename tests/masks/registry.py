@@ -31,6 +31,8 @@ class Method(NamedTuple):
       end: after the last: "each", exactly k of each leaf; "total", of all together; or "any".
       skips: numbers of the updates whose place a change takes, so that nothing else moves.
       drawn: whether the key decides on masks.
+      restarts: updates before which the optimizer's state is made anew.
+      inner: finds the plain optimizer's state in what the wrapper keeps.
     """
 
     make: Callable[..., optax.GradientTransformationExtraArgs]
@@ -38,6 +40,8 @@ class Method(NamedTuple):
     end: str = "each"
     skips: tuple[int, ...] = ()
     drawn: bool = True
+    restarts: tuple[int, ...] = ()
+    inner: Callable[[Any], Any] = lambda state: state
 
 
 def method(factory: Callable[..., Any], *given: Any, **facts: Any) -> Callable[..., Method]:
@@ -54,11 +58,13 @@ def method(factory: Callable[..., Any], *given: Any, **facts: Any) -> Callable[.
 
 
 METHODS = {
-    "grow_and_prune": method(masks.grow_and_prune, PARTS)(steps_per_phase=2, phases=3),
+    "grow_and_prune": method(masks.grow_and_prune, PARTS, restarts=(2, 4, 6))(
+        steps_per_phase=2, phases=3
+    ),
     "grow_and_prune_random": method(masks.grow_and_prune, PARTS)(
         steps_per_phase=2, phases=3, order="random", restart=False
     ),
-    "grow_and_prune_global": method(masks.grow_and_prune, PARTS, end="any")(
+    "grow_and_prune_global": method(masks.grow_and_prune, PARTS, end="any", restarts=(2, 4, 6))(
         steps_per_phase=2, phases=3, distribution="global"
     ),
     "gradual": method(masks.gradual, start="dense", drawn=False)(begin=1, end=6, every=2),
@@ -66,7 +72,9 @@ METHODS = {
     "evolutionary": method(masks.evolutionary)(every=2, until=7, distribution="uniform"),
     "static": method(masks.static)(),
     "one_shot": method(masks.one_shot, start="dense", drawn=False)(at=4),
-    "admm": method(masks.admm, start="dense", drawn=False)(end=4, every=2, rho=0.125),
+    "admm": method(masks.admm, start="dense", drawn=False, inner=lambda state: state[1])(
+        end=4, every=2, rho=0.125
+    ),
     "dynamic_reparameterization": method(masks.dynamic_reparameterization, end="total")(
         every=2, until=7, threshold=0.25
     ),
