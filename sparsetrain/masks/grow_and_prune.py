@@ -135,6 +135,9 @@ class GrowAndPruneRule(Rule):
             prune, grow = (
                 jnp.asarray(table)[step // self.steps_per_phase] for table in self._table(masks)
             )
+            if self.distribution == "global" and self.scope == "model":
+                # One threshold for all: leaves that are sparse already give up what falls under it.
+                prune = jnp.ones_like(prune)
         shapes = {path: leaf.shape for path, leaf in weights.items()}
         live = {
             path: jnp.where(masks[path], leaf, jnp.zeros_like(leaf))
@@ -162,7 +165,7 @@ class GrowAndPruneRule(Rule):
         """Masks of the leaves that are pruned now: what the model's budget leaves them, or their own."""
         units = [self.structure.units(leaf.shape) for leaf in live.values()]
         if self.scope == "model":
-            # All are ranked together; who is not pruned now keeps what it has.
+            # All are ranked together, zeros included.
             total = max(1, round(self.density * sum(units)))
             return structures.keep_largest_of_all(live, self.structure, total)
         candidates = {
@@ -232,8 +235,9 @@ def grow_and_prune(
 
     Differs from the paper:
       1. Exactly k weights are kept (`selection.count`); its code keeps those above a percentile.
-      2. With distribution="global" and scope="model" the threshold is that of all weights, and
-         leaves that are already sparse keep their masks.
+      2. With distribution="global" and scope="model" every prune ranks all weights, and leaves that
+         are already sparse lose what falls under the threshold, so that the model's density is met
+         exactly. The paper does not say. With order="parallel" only the worker's own leaves are pruned.
 
     Reference: Ma et al., Effective Model Sparsification by Scheduled Grow-and-Prune Methods (arXiv
       2106.09857), Algorithm 1.

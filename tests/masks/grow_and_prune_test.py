@@ -188,6 +188,18 @@ def test_global_threshold_over_the_model():
     assert np.sum(live > 0) == kept
 
 
+def test_global_threshold_with_partitions_meets_the_total_at_every_prune():
+    tx = wrapped(optax.sgd(0.1), distribution="global")
+    *_, (params, state) = train(tx, STEPS * PHASES + 1)
+    sizes = {path: mask.size for path, mask in state.masks.items()}
+    assert sum(int(mask.sum()) for mask in state.masks.values()) == round(
+        DENSITY * sum(sizes.values())
+    )
+    alike = [float(mask.mean()) for mask in state.masks.values()]
+    assert max(alike) > min(alike) + 0.01
+    del params
+
+
 def test_mask_error_is_what_pruning_takes_away():
     parts = masks.partitions({"all": r".*"})
     tx = masks.grow_and_prune(
