@@ -117,13 +117,12 @@ def train(run: Run, dataset: data.Dataset) -> dict[str, Any]:
             found += int(right(carry[0], carry[1], split.images[part], split.labels[part]))
         return found / len(split.labels)
 
-    carry, losses, number = (params, statistics, state), [], 0
+    carry, losses = (params, statistics, state), []
     names = ("update", "loss", "validation", "test", "density")
     curves: dict[str, list[float]] = {name: [] for name in names}
-    for images, labels in batches(dataset.train, run):
+    for number, (images, labels) in enumerate(batches(dataset.train, run), 1):
         carry, value = step(carry, images, labels)
         losses.append(value)
-        number += 1
         if number in setting.stops():
             found = [accuracy(carry, split) for split in (dataset.validation, dataset.test)]
             line = [number, float(jnp.mean(jnp.stack(losses))), *found, density(run, carry[2])]
