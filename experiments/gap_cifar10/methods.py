@@ -36,7 +36,7 @@ def partitions(run: Run) -> masks.Partitions:
 def sgd(updates: int) -> optax.GradientTransformation:
     """Momentum, weight decay, and one cosine with a warm-up of its twentieth part."""
     rate = optax.warmup_cosine_decay_schedule(
-        0.0, LEARNING_RATE, warmup_steps=max(1, updates // 20), decay_steps=updates
+        0.0, LEARNING_RATE, warmup_steps=updates // 20, decay_steps=updates
     )
     return optax.chain(optax.add_decayed_weights(WEIGHT_DECAY), optax.sgd(rate, momentum=MOMENTUM))
 

@@ -108,7 +108,7 @@ def train(run: Run, dataset: data.Dataset) -> dict[str, Any]:
     @jax.jit
     def right(params: Any, statistics: Any, images: jax.Array, labels: jax.Array) -> jax.Array:
         logits = model.apply({"params": params, "batch_stats": statistics}, _scaled(images))
-        return jnp.sum(jnp.argmax(logits, axis=-1) == labels)
+        return jnp.sum(jnp.argmax(jnp.asarray(logits), axis=-1) == labels)
 
     def accuracy(carry: Any, split: data.Split) -> float:
         found = 0
@@ -125,7 +125,7 @@ def train(run: Run, dataset: data.Dataset) -> dict[str, Any]:
         losses.append(value)
         if number in setting.stops():
             found = [accuracy(carry, split) for split in (dataset.validation, dataset.test)]
-            line = [number, float(jnp.mean(jnp.stack(losses))), *found, density(run, carry[2])]
+            line = [number, float(jnp.mean(jnp.stack(losses))), *found, density(carry[2])]
             for name, item in zip(names, line, strict=True):
                 curves[name].append(item)
             losses = []
@@ -146,9 +146,10 @@ def train(run: Run, dataset: data.Dataset) -> dict[str, Any]:
     }
 
 
-def density(run: Run, state: Any) -> float:
-    """Share of the weights that may be masked and are not."""
-    if run.method == "dense":
+def density(state: Any) -> float:
+    """Share of the weights that may be masked and are not; 1 of an optimizer without masks."""
+    nodes = jax.tree.leaves(state, is_leaf=lambda node: isinstance(node, masks.MaskState))
+    if not any(isinstance(node, masks.MaskState) for node in nodes):
         return 1.0
     found = masks.find(state).masks.values()
     return sum(int(np.sum(mask)) for mask in found) / sum(mask.size for mask in found)

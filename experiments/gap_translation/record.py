@@ -120,7 +120,7 @@ def loss(
     begun = jnp.pad(jnp.asarray(target), ((0, 0), (1, 0)), constant_values=pieces.BEGIN)[:, :-1]
     rngs = None if key is None else {"dropout": key}
     logits = model.apply({"params": params}, source, begun, train=key is not None, rngs=rngs)
-    logs = jax.nn.log_softmax(logits)
+    logs = jax.nn.log_softmax(jnp.asarray(logits))
     right = jnp.take_along_axis(logs, jnp.asarray(target)[..., None], axis=-1)[..., 0]
     losses = -(1 - smoothing) * right - smoothing * jnp.mean(logs, axis=-1)
     is_symbol = target != pieces.PAD
@@ -173,7 +173,7 @@ def train(run: Run, job: Job) -> dict[str, Any]:
         losses.append(value)
         if number not in setting.stops():
             continue
-        found, kept = validation(carry[0]), density(run, carry[1])
+        found, kept = validation(carry[0]), density(carry[1])
         line = [number, float(jnp.mean(jnp.stack(losses))), found, kept]
         for name, item in zip(names, line, strict=True):
             curves[name].append(item)

@@ -36,7 +36,8 @@ def greedy(model: Transformer, params: Any, source: jax.Array, length: int) -> j
         target, is_done = carry
         states = model.apply(variables, memory, source, target[:, :-1], method="decode")
         here = lax.dynamic_index_in_dim(states, number, axis=1, keepdims=False)
-        symbol = jnp.argmax(model.apply(variables, here, method="logits"), axis=-1)
+        logits = jnp.asarray(model.apply(variables, here, method="logits"))
+        symbol = jnp.argmax(logits, axis=-1)
         symbol = jnp.where(is_done, PAD, symbol).astype(jnp.int32)
         return target.at[:, number + 1].set(symbol), is_done | (symbol == END)
 

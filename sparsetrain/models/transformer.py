@@ -47,13 +47,13 @@ class Attention(nn.Module):
     dropout: float
 
     @nn.compact
-    def __call__(self, x: jax.Array, y: jax.Array, mask: jax.Array, train: bool) -> jax.Array:
+    def __call__(self, x: jax.Array, y: jax.Array, mask: Any, train: bool) -> jax.Array:
         """Reads from `y` for every place of `x`.
 
         Args:
           x: [B, T, D].
           y: [B, S, D].
-          mask: bool[B, 1, T or 1, S], whether a place may be read.
+          mask: bool[B or 1, 1, T or 1, S], whether a place may be read; None for all.
           train: whether dropout acts.
 
         Returns:
