@@ -33,6 +33,13 @@ ENGLISH = ("A man sits.", "A dog runs on the grass.", "The man and the dog.") * 
 GERMAN = ("Ein Mann sitzt.", "Ein Hund rennt auf dem Gras.", "Der Mann und der Hund.") * 3
 
 
+@pytest.fixture(scope="module")
+def network():
+    model = Transformer(12, 8, 16, 2, layers=1, pre_norm=True)
+    pair = jnp.ones((1, 3), jnp.int32)
+    return model, jax.jit(model.init)(jax.random.key(3), pair, pair)["params"]
+
+
 def few_pairs():
     pairs = multi30k.Pairs(ENGLISH, GERMAN)
     return multi30k.Corpus(pairs, pairs, pairs)
@@ -60,10 +67,9 @@ def test_partitions_are_the_encoder_and_the_halves_of_the_decoder():
     assert full.updates == 340 * 226 and full.updates in full.stops()
 
 
-def test_greedy_takes_the_likeliest_symbol_each_time():
-    model = Transformer(12, 8, 16, 2, layers=1, pre_norm=True)
+def test_greedy_takes_the_likeliest_symbol_each_time(network):
+    model, params = network
     source = jnp.array([[5, 6, 2, 0], [7, 2, 0, 0]])
-    params = model.init(jax.random.key(3), source, source)["params"]
     found = np.asarray(translate.greedy(model, params, source, 4))
     apply = jax.jit(model.apply)
     for row, given in zip(found, source, strict=True):
@@ -77,19 +83,18 @@ def test_greedy_takes_the_likeliest_symbol_each_time():
         assert row.tolist() == (written[1:] + [0] * 4)[:4]
 
 
-def test_the_loss_leaves_padding_out_and_smooths():
-    model = Transformer(12, 8, 16, 2, layers=1)
+def test_the_loss_leaves_padding_out_and_smooths(network):
+    model, params = network
     source, target = jnp.array([[5, 6, 2]]), jnp.array([[7, 2]])
-    params = model.init(jax.random.key(0), source, target)["params"]
     loss = jax.jit(record.loss, static_argnums=0)
     padded = jnp.pad(target, ((0, 0), (0, 2)))
-    for smoothing in (0.0, 0.1):
-        short, long = (loss(model, params, source, each, smoothing) for each in (target, padded))
-        assert float(short) == pytest.approx(float(long), rel=1e-5)
-    logits = model.apply({"params": params}, source, jnp.array([[pieces.BEGIN, 7]]))[0]
+    short, long = (float(loss(model, params, source, each, 0.1)) for each in (target, padded))
+    assert short == pytest.approx(long, rel=1e-5)
+    begun = jnp.array([[pieces.BEGIN, 7]])
+    logits = jax.jit(model.apply)({"params": params}, source, begun)[0]
     logs = np.asarray(jax.nn.log_softmax(logits), np.float64)
     wanted = -np.mean([0.9 * logs[i, n] + 0.1 * logs[i].mean() for i, n in enumerate((7, 2))])
-    assert float(loss(model, params, source, target, 0.1)) == pytest.approx(wanted, rel=1e-4)
+    assert short == pytest.approx(wanted, rel=1e-4)
 
 
 def test_a_run_becomes_one_file_and_is_never_repeated(monkeypatch, tmp_path):
@@ -116,9 +121,9 @@ def test_the_real_files(data_dir, monkeypatch):
     corpus = record.load()
     few = multi30k.Pairs(*(part[:200] for part in corpus.train))
     job = record.prepare(
-        dataclasses.replace(TINY, symbols=400, length=32), corpus._replace(train=few)
+        dataclasses.replace(TINY, symbols=400, length=64), corpus._replace(train=few)
     )
-    assert job.train[0].shape == job.train[1].shape and 150 < len(job.train[0]) <= 200
+    assert job.train[0].shape == job.train[1].shape and 190 < len(job.train[0]) <= 200
     assert job.references == corpus.test.german[:2]
     assert pieces.decode(job.pieces, job.test[1])[0] == corpus.test.german[0]
 
