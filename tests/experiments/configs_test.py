@@ -11,13 +11,15 @@ import configs
 from sparsetrain.training import build, state
 
 NAMES = sorted(module.name for module in pkgutil.iter_modules(configs.__path__))
+# Those with a masks section are settings for `experiments.gap_settings`: see gap_configs_test.py.
+LOOP = [name for name in NAMES if not name.startswith("gap_")]
 
 
 def test_there_are_configs():
     assert {"digits", "msbp_mnist"} <= set(NAMES)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", LOOP)
 def test_every_config_builds(name):
     module = importlib.import_module(f"configs.{name}")
     config = ml_collections.FrozenConfigDict(module.get_config())
@@ -37,7 +39,7 @@ def test_every_config_tells_its_command_result_and_time(name):
     assert "Expect:" in text and "Time:" in text
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", LOOP)
 def test_every_config_has_the_same_sections(name):
     config = importlib.import_module(f"configs.{name}").get_config()
     assert {"data", "model", "backward", "optimizer", "seed", "epochs"} <= set(config)

@@ -1,0 +1,57 @@
+"""Runs what is missing of the grid, then writes the tables.
+
+    python -m experiments.gap_translation --setting=short
+
+Killed and started again with the same command it goes on with the first run that has no result. Needs the
+files of Multi30k, task 1, in $SPARSETRAIN_DATA/multi30k-en-de.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+try:
+    import jax
+
+    from experiments.gap_translation import report, runs
+    from experiments.gap_translation.record import record
+except ImportError as error:
+    sys.exit(
+        f"{error}: install what the experiment needs with  pip install 'sparsetrain[train,translation]'"
+    )
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser("python -m experiments.gap_translation")
+    parser.add_argument("--out", type=Path, default=report.RESULTS, help="folder of the results")
+    parser.add_argument("--setting", choices=runs.SETTINGS, default="full", help="length of a run")
+    parser.add_argument(
+        "--only", action="append", choices=runs.METHODS, help="method, may be repeated"
+    )
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str]) -> None:
+    """Runs the grid and reports."""
+    options = parse(argv)
+    wanted = options.only or runs.METHODS
+    grid = [run for run in runs.grid(options.setting) if run.method in wanted]
+    for number, run in enumerate(grid, 1):
+        begin = time.perf_counter()
+        try:
+            done = record(run, options.out)
+        except (FileNotFoundError, ImportError) as error:
+            sys.exit(str(error))
+        jax.clear_caches()  # What one run compiles, no other runs again.
+        if done:
+            seconds = time.perf_counter() - begin
+            print(f"{number} of {len(grid)}: {run.name} ({seconds:.0f} s)", flush=True)
+    report.write(options.out)
+    print(f"tables: {options.out}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
