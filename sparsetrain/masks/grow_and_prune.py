@@ -210,7 +210,8 @@ def grow_and_prune(
       phases: K, number of phases; the paper calls them steps.
       key: typed JAX key of the random first masks, and of the draws of order="random".
       fine_tune: optimizer after the last phase; None is `inner` from its start, so a learning-rate
-        schedule must then be long enough for both.
+        schedule must then be long enough for both. If its state is like the inner one's (both with a
+        schedule, or both without), they share it.
       distribution: "uniform", "erk", "global" (one threshold), or path -> density.
       structure: "unstructured", `block(rows, columns)` or `n_m(n, m)`.
       scope: of "global": "model" ranks all weights of the model together, "partition" those that are
