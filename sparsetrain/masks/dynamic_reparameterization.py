@@ -174,7 +174,7 @@ def dynamic_reparameterization(
       >>> state = tx.init(params)
       >>> _, state = tx.update(params, state, params)
       >>> {path: int(mask.sum()) for path, mask in state.masks.items()}, float(state.memory)
-      ({'a/kernel': 31, 'b/kernel': 1}, 0.0005000000237487257)
+      ({'a/kernel': 30, 'b/kernel': 2}, 0.0005000000237487257)
     """
     check(density, every, until, fraction, distribution)
     if not threshold > 0.0:

@@ -39,7 +39,7 @@ def test_every_masked_leaf_is_in_one_partition_and_the_last_layer_stays_dense(ne
     assert len(set(owners.values())) == len(owners)
 
 
-@pytest.mark.parametrize("method", ["C-GaP", "P-GaP", "SET", "SNIP", "one-shot"])
+@pytest.mark.parametrize("method", ["C-GaP", "P-GaP", "SNIP"])
 def test_a_run_ends_with_its_sparsity_and_is_not_repeated(method, tmp_path):
     epochs = 8
     run = runs.Run(method, 0.9, 0, epochs=epochs)
