@@ -165,7 +165,10 @@ def _called(
 
 
 def _scanned(equation: Any, operands: Sequence[_Value], sizes: Mapping[str, int]) -> Any:
-    constants, carried = equation.params["num_consts"], equation.params["num_carry"]
+    if "num_consts" in equation.params:
+        constants, carried = equation.params["num_consts"], equation.params["num_carry"]
+    else:  # Since JAX 0.11: (constants, carry, inputs), a place for each array.
+        constants, carried = (len(part) for part in equation.params["ft_in"].unpack()[:2])
     carry = list(operands[constants : constants + carried])
     while True:
         values = [*operands[:constants], *carry, *operands[constants + carried :]]
