@@ -48,6 +48,24 @@ def join(path: Iterable[Any]) -> str:
     return "/".join(key_name(key) for key in keys)
 
 
+def nodes(kind: Any, tree: Any) -> list[Any]:
+    """All nodes of a type, such as one transformation's states inside an optimizer's.
+
+    Args:
+      kind: a type, or a tuple of them.
+      tree: any pytree.
+
+    Returns:
+      The nodes in JAX's order; none inside another.
+
+    Example:
+      >>> nodes(tuple, {"a": (1, 2), "b": [3, (4,)]})
+      [(1, 2), (4,)]
+    """
+    found = jax.tree.leaves(tree, is_leaf=lambda node: isinstance(node, kind))
+    return [node for node in found if isinstance(node, kind)]
+
+
 def paths(tree: Any) -> list[str]:
     """'/'-joined path of every leaf, in JAX's leaf order.
 

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from sparsetrain import tree
 from sparsetrain.payload import BitCount, is_payload, total
 
 # Magic, version, flags, length and checksum around the records of one message.
@@ -74,8 +75,7 @@ def find_ledgers(state: Any) -> list[Ledger]:
       >>> [int(each.payload_bits) for each in find_ledgers((optax.EmptyState(), empty()))]
       [0]
     """
-    nodes = jax.tree.leaves(state, is_leaf=lambda node: isinstance(node, Ledger))
-    return [node for node in nodes if isinstance(node, Ledger)]
+    return tree.nodes(Ledger, state)
 
 
 def report(state: Any) -> dict[str, float]:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
+from sparsetrain import tree
 from sparsetrain.compress import ledger
 from sparsetrain.compress.compressor import Compressor, accumulated, check_floating
 from sparsetrain.compress.ledger import Ledger
@@ -183,8 +184,7 @@ def sync(params: Any, state: Any) -> Any:
       >>> sync(jnp.ones(2), tx.init(jnp.zeros(2))).tolist()
       [0.0, 0.0]
     """
-    nodes = jax.tree.leaves(state, is_leaf=lambda node: isinstance(node, LocalStepsState))
-    found = [node for node in nodes if isinstance(node, LocalStepsState)]
+    found = tree.nodes(LocalStepsState, state)
     if len(found) != 1:
         raise ValueError(f"sync: the state holds {len(found)} local_steps; it needs exactly one")
     return jax.tree.map(lambda anchor, p: anchor.astype(p.dtype), found[0].anchor, params)

@@ -11,7 +11,7 @@ from sparsetrain import numerics, tree
 from sparsetrain.masks import distribution as distributions
 from sparsetrain.masks.one_shot import one_shot
 from sparsetrain.masks.partition import leaves_by_path, prunable
-from sparsetrain.masks.structure import NOfM, Unstructured, keep_largest, keep_largest_of_all
+from sparsetrain.masks.structure import NOfM, keep_largest, keep_largest_of_all, named
 
 
 class PullState(NamedTuple):
@@ -55,7 +55,7 @@ def pull_towards_sparse(
       >>> tx.update(zero, tx.init(params), params)[0]["kernel"].round(3).tolist()
       [[0.20000000298023224, 0.0]]
     """
-    chosen = Unstructured() if structure == "unstructured" else structure
+    chosen = named(structure)
 
     def weights(params: Any) -> dict[str, jax.Array]:
         leaves = leaves_by_path(params)
@@ -154,7 +154,7 @@ def admm(
     numerics.check_density(density)
     if end < 1 or every < 1 or not rho > 0.0:
         raise ValueError(f"end={end}, every={every}, rho={rho}: must all be above 0")
-    shape = Unstructured() if structure == "unstructured" else structure
+    shape = named(structure)
     if distribution == "global" and isinstance(shape, NOfM):
         raise ValueError("distribution='global': n:m masks keep the same density in every layer")
     kind = {

@@ -8,12 +8,11 @@ import jax.numpy as jnp
 import optax
 
 from sparsetrain import numerics, selection
-from sparsetrain.masks import distribution as distributions
 from sparsetrain.masks.drop_and_grow import among
-from sparsetrain.masks.partition import leaves_by_path, prunable
-from sparsetrain.masks.random_masks import random_masks
-from sparsetrain.masks.structure import Unstructured
-from sparsetrain.masks.wrapper import Change, Rule, mask_error, own_masks
+from sparsetrain.masks.partition import leaves_by_path
+from sparsetrain.masks.random_masks import random_start
+from sparsetrain.masks.rule import Change, Rule, mask_error
+from sparsetrain.masks.wrapper import own_masks
 
 SCOPES = ("model", "leaf")
 
@@ -36,11 +35,7 @@ class DeepRewiringRule(Rule):
     sows: bool = True
 
     def start(self, params: Any) -> dict[str, jax.Array]:
-        leaves = leaves_by_path(params)
-        weights = {path: leaves[path] for path in prunable(params, self.dense)}
-        shapes = {path: leaf.shape for path, leaf in weights.items()}
-        counts = distributions.counts(shapes, self.density, self.distribution, Unstructured())
-        return random_masks(weights, Unstructured(), counts, self.key)
+        return random_start(params, self.density, self.dense, self.distribution, self.key)
 
     def remember(self, params: Any, masks: Any) -> Any:
         leaves = leaves_by_path(params)

@@ -4,9 +4,7 @@ from typing import Any
 
 import optax
 
-from sparsetrain import numerics
-from sparsetrain.masks.gradual import GradualRule
-from sparsetrain.masks.structure import NOfM, Unstructured
+from sparsetrain.masks.gradual import ramp
 from sparsetrain.masks.wrapper import own_masks
 
 
@@ -62,24 +60,15 @@ def dpf(
       >>> params["kernel"].tolist(), masks.forward_params(params, state)["kernel"].tolist()
       ([[0.0, -4.0], [1.0, -0.5]], [[0.0, -4.0], [1.0, 0.0]])
     """
-    numerics.check_density(density)
-    numerics.check_density(initial_density, "initial_density")
-    if not 1 <= begin <= end or every < 1:
-        raise ValueError(
-            f"begin={begin}, end={end}, every={every}: need 1 <= begin <= end, every >= 1"
-        )
-    chosen = Unstructured() if structure == "unstructured" else structure
-    if isinstance(chosen, NOfM):
-        raise ValueError("structure: n:m masks have one density and cannot be reached gradually")
-    rule = GradualRule(
-        float(density),
+    rule = ramp(
+        density,
         begin,
         end,
         every,
-        float(initial_density),
+        initial_density,
         dense,
         distribution,
-        chosen,
+        structure,
         has_shadows=True,
     )
     return own_masks(inner, rule, mask_gradients=False, axis_name=axis_name)

@@ -7,13 +7,8 @@ import jax
 import jax.numpy as jnp
 
 from sparsetrain import selection
-from sparsetrain.masks import distribution as distributions
-from sparsetrain.masks.partition import leaves_by_path, prunable
-from sparsetrain.masks.random_masks import random_masks
-from sparsetrain.masks.structure import Unstructured
-from sparsetrain.masks.wrapper import Change, Rule, mask_error
-
-GROWTHS = ("gradient", "random")
+from sparsetrain.masks.random_masks import random_start
+from sparsetrain.masks.rule import Change, Rule, mask_error
 
 
 def among(members: jax.Array, scores: jax.Array) -> jax.Array:
@@ -96,11 +91,7 @@ class DropAndGrowRule(Rule):
     sows: bool = False
 
     def start(self, params: Any) -> dict[str, jax.Array]:
-        leaves = leaves_by_path(params)
-        weights = {path: leaves[path] for path in prunable(params, self.dense)}
-        shapes = {path: leaf.shape for path, leaf in weights.items()}
-        counts = distributions.counts(shapes, self.density, self.distribution, Unstructured())
-        return random_masks(weights, Unstructured(), counts, self.key)
+        return random_start(params, self.density, self.dense, self.distribution, self.key)
 
     def is_due(self, step: jax.Array) -> jax.Array:
         return (step % self.every == 0) & (step < self.until)

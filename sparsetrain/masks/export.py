@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from sparsetrain.masks.partition import leaves_by_path
+from sparsetrain.masks.structure import as_matrix, from_matrix
 from sparsetrain.masks.wrapper import find
 
 FORMATS = ("bcsr", "coo", "npz")
@@ -175,11 +176,6 @@ def _plain(values: np.ndarray) -> np.ndarray:
     return values if values.dtype.isbuiltin else values.view(f"u{values.dtype.itemsize}")
 
 
-def _matrix(leaf: np.ndarray) -> np.ndarray:
-    """`structure.as_matrix`, of 64 bits too."""
-    return np.moveaxis(leaf, -1, 0).reshape(leaf.shape[-1], -1)
-
-
 def _fields(stored: np.ndarray, mask: np.ndarray, format: str) -> dict[str, np.ndarray]:
     """Members of one masked leaf."""
     if format == "npz":
@@ -188,11 +184,11 @@ def _fields(stored: np.ndarray, mask: np.ndarray, format: str) -> dict[str, np.n
     if format == "coo":
         (at,) = np.nonzero(mask.reshape(-1))
         return {"data": stored.reshape(-1)[at], "indices": at.astype(_index_dtype(mask.size))}
-    matrix = _matrix(mask)
+    matrix = as_matrix(mask)
     rows, columns = np.nonzero(matrix)
     ends = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=matrix.shape[0]))])
     return {
-        "data": _matrix(stored)[rows, columns],
+        "data": as_matrix(stored)[rows, columns],
         "indices": columns.astype(np.int32),
         "indptr": ends.astype(_index_dtype(mask.size)),
     }
@@ -222,8 +218,6 @@ def _scatter(stored: np.ndarray, mask: np.ndarray, format: str) -> np.ndarray:
     if format == "coo":
         whole[mask] = stored
         return whole
-    matrix = np.zeros(_matrix(mask).shape, stored.dtype)
-    matrix[_matrix(mask)] = stored
-    return np.ascontiguousarray(
-        np.moveaxis(matrix.reshape(mask.shape[-1], *mask.shape[:-1]), 0, -1)
-    )
+    matrix = np.zeros(as_matrix(mask).shape, stored.dtype)
+    matrix[as_matrix(mask)] = stored
+    return np.ascontiguousarray(from_matrix(matrix, mask.shape))

@@ -10,8 +10,9 @@ import optax
 from sparsetrain import numerics
 from sparsetrain.masks import distribution as distributions
 from sparsetrain.masks.partition import leaves_by_path, prunable
-from sparsetrain.masks.structure import NOfM, Unstructured, keep_largest, keep_largest_of_all
-from sparsetrain.masks.wrapper import Change, Rule, mask_error, own_masks
+from sparsetrain.masks.rule import Change, Rule, mask_error
+from sparsetrain.masks.structure import NOfM, keep_largest, keep_largest_of_all, named
+from sparsetrain.masks.wrapper import own_masks
 
 
 def cubic_density(progress: Any, first: float, last: float) -> Any:
@@ -107,6 +108,42 @@ class GradualRule(Rule):
         return Change(new, mask_error(live, new))
 
 
+def ramp(
+    density: float,
+    begin: int,
+    end: int,
+    every: int,
+    initial_density: float,
+    dense: str | None,
+    distribution: Any,
+    structure: Any,
+    *,
+    has_shadows: bool = False,
+) -> GradualRule:
+    """The rule of `gradual`, and with shadows that of `dpf`; arguments as there.
+
+    Raises:
+      ValueError: an argument out of range, n:m masks.
+
+    Example:
+      >>> ramp(0.25, 1, 2, 1, 1.0, None, "uniform", "unstructured").structure
+      Unstructured()
+    """
+    numerics.check_density(density)
+    numerics.check_density(initial_density, "initial_density")
+    if not 1 <= begin <= end or every < 1:
+        raise ValueError(
+            f"begin={begin}, end={end}, every={every}: need 1 <= begin <= end, every >= 1"
+        )
+    chosen = named(structure)
+    if isinstance(chosen, NOfM):
+        raise ValueError("structure: n:m masks have one density and cannot be reached gradually")
+    first, last = float(initial_density), float(density)
+    return GradualRule(
+        last, begin, end, every, first, dense, distribution, chosen, has_shadows=has_shadows
+    )
+
+
 def gradual(
     inner: optax.GradientTransformation,
     density: float,
@@ -157,16 +194,5 @@ def gradual(
       >>> params["kernel"].tolist()
       [[0.0, -3.0], [0.0, 0.0]]
     """
-    numerics.check_density(density)
-    numerics.check_density(initial_density, "initial_density")
-    if not 1 <= begin <= end or every < 1:
-        raise ValueError(
-            f"begin={begin}, end={end}, every={every}: need 1 <= begin <= end, every >= 1"
-        )
-    chosen = Unstructured() if structure == "unstructured" else structure
-    if isinstance(chosen, NOfM):
-        raise ValueError("structure: n:m masks have one density and cannot be reached gradually")
-    rule = GradualRule(
-        float(density), begin, end, every, float(initial_density), dense, distribution, chosen
-    )
+    rule = ramp(density, begin, end, every, initial_density, dense, distribution, structure)
     return own_masks(inner, rule, axis_name=axis_name)

@@ -16,8 +16,9 @@ from sparsetrain.masks import structure as structures
 from sparsetrain.masks.drop_and_grow import among
 from sparsetrain.masks.partition import Partitions, leaves_by_path
 from sparsetrain.masks.random_masks import random_masks
-from sparsetrain.masks.structure import NOfM, Unstructured
-from sparsetrain.masks.wrapper import Change, Rule, mask_error, own_masks
+from sparsetrain.masks.rule import Change, Rule, mask_error
+from sparsetrain.masks.structure import NOfM
+from sparsetrain.masks.wrapper import own_masks
 
 SCOPES = ("model", "partition")
 
@@ -100,21 +101,17 @@ class GrowAndPruneRule(Rule):
         numbers = [self.partitions.names.index(owner) for owner in self._owners(masks).values()]
         return jnp.array(numbers, jnp.int32) == lax.axis_index(self.axis_name)
 
-    def used(self, masks: Any, step: jax.Array) -> dict[str, jax.Array]:
+    def widens(self, step: jax.Array) -> jax.Array | None:
         if self.order == "parallel":
             # A round begins where the masks of all workers have been put together.
-            begins = (step % self.steps_per_phase == 0) & (step < self.count * self.steps_per_phase)
-            grows = self._is_mine(masks) & begins
-            return {path: mask | grows[i] for i, (path, mask) in enumerate(masks.items())}
-        if self.growth < 1.0:
-            return dict(masks)
+            return (step % self.steps_per_phase == 0) & (step < self.count * self.steps_per_phase)
         # The first phase grows at once, but `apply` needs the random masks until then.
-        grown = self._table(masks)[1][0]
-        first = step == 0
-        return {
-            path: mask | first if grows else mask
-            for (path, mask), grows in zip(masks.items(), grown, strict=True)
-        }
+        return step == 0 if self.growth == 1.0 else None
+
+    def used(self, masks: Any, step: jax.Array) -> dict[str, jax.Array]:
+        del step
+        grows = self._is_mine(masks) if self.order == "parallel" else self._table(masks)[1][0]
+        return {path: mask | grows[i] for i, (path, mask) in enumerate(masks.items())}
 
     def is_due(self, step: jax.Array) -> jax.Array:
         return (step % self.steps_per_phase == 0) & (step <= self.count * self.steps_per_phase)
@@ -270,7 +267,7 @@ def grow_and_prune(
         raise ValueError(
             f"growth_density={growth_density}: must be at least density={density}, that of what is pruned"
         )
-    structure = Unstructured() if structure == "unstructured" else structure
+    structure = structures.named(structure)
     if scope not in SCOPES:
         raise ValueError(f"scope={scope!r}: choose one of {SCOPES}")
     if not isinstance(partitions, Partitions):

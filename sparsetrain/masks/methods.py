@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 
+from sparsetrain import tree
 from sparsetrain.masks.admm import admm
 from sparsetrain.masks.deep_rewiring import deep_rewiring
 from sparsetrain.masks.dynamic_reparameterization import dynamic_reparameterization
@@ -45,8 +45,7 @@ def report(state: Any) -> dict[str, float]:
       >>> report(MaskState(jnp.int32(0), masks, (), (), jnp.float32(0.25)))
       {'density': 0.5, 'mask_error': 0.25}
     """
-    nodes = jax.tree.leaves(state, is_leaf=lambda node: isinstance(node, MaskState))
-    found = [node for node in nodes if isinstance(node, MaskState)]
+    found = tree.nodes(MaskState, state)
     if not found:
         return {}
     masks = [mask for node in found for mask in node.masks.values()]

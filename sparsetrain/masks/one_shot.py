@@ -6,7 +6,7 @@ import optax
 
 from sparsetrain import numerics
 from sparsetrain.masks.gradual import GradualRule
-from sparsetrain.masks.structure import Unstructured
+from sparsetrain.masks.structure import named
 from sparsetrain.masks.wrapper import own_masks
 
 
@@ -54,7 +54,7 @@ def one_shot(
     numerics.check_density(density)
     if at < 1:
         raise ValueError(f"at={at}: must be at least 1; masks of the first weights are `static`'s")
-    chosen = Unstructured() if structure == "unstructured" else structure
+    chosen = named(structure)
     restart = "none" if fine_tune is None else "all"
     rule = GradualRule(float(density), at, at, 1, 1.0, dense, distribution, chosen, restart=restart)
     return own_masks(inner, rule, fine_tune=fine_tune, fine_tune_after=at, axis_name=axis_name)

@@ -7,7 +7,9 @@ import jax
 import jax.numpy as jnp
 
 from sparsetrain import selection
-from sparsetrain.masks.structure import NOfM, keep_largest
+from sparsetrain.masks import distribution as distributions
+from sparsetrain.masks.partition import leaves_by_path, prunable
+from sparsetrain.masks.structure import NOfM, Unstructured, keep_largest
 
 
 def random_masks(
@@ -46,3 +48,30 @@ def random_masks(
         path: structure.spread(mask, leaf.shape)
         for (path, leaf), mask in zip(weights.items(), kept, strict=True)
     }
+
+
+def random_start(
+    params: Any, density: float, dense: str | None, distribution: Any, key: Any
+) -> dict[str, jax.Array]:
+    """Draws the first masks of single weights.
+
+    Args:
+      params: tree of parameters.
+      density: fraction of weights kept.
+      dense: expression of paths that are never masked.
+      distribution: "uniform", "erk", or path -> density.
+      key: typed JAX key.
+
+    Returns:
+      Path -> bool, of what can be pruned.
+
+    Example:
+      >>> found = random_start({"w": jnp.ones((4, 4)), "b": jnp.ones(4)}, 0.25, None, "uniform", jax.random.key(0))
+      >>> {path: int(mask.sum()) for path, mask in found.items()}
+      {'w': 4}
+    """
+    leaves = leaves_by_path(params)
+    weights = {path: leaves[path] for path in prunable(params, dense)}
+    shapes = {path: leaf.shape for path, leaf in weights.items()}
+    counts = distributions.counts(shapes, density, distribution, Unstructured())
+    return random_masks(weights, Unstructured(), counts, key)

@@ -3,8 +3,7 @@
 import functools
 from typing import Any
 
-import jax
-
+from sparsetrain import tree
 from sparsetrain.masks.wrapper import MaskState, apply
 
 
@@ -42,8 +41,7 @@ def forward_params(params: Any, state: Any) -> Any:
       [[1.0, 0.0]]
     """
     kinds = tuple(kind for kind in seen_by_the_model.registry if kind is not object)
-    nodes = jax.tree.leaves(state, is_leaf=lambda node: isinstance(node, kinds))
-    found = [node for node in nodes if isinstance(node, kinds)]
+    found = tree.nodes(kinds, state)
     if len(found) != 1:
         raise ValueError(
             f"forward_params: the state holds {len(found)} states of masks; it needs exactly one"

@@ -11,8 +11,9 @@ from sparsetrain import numerics
 from sparsetrain.masks import distribution as distributions
 from sparsetrain.masks.partition import leaves_by_path, prunable
 from sparsetrain.masks.random_masks import random_masks
-from sparsetrain.masks.structure import Unstructured, keep_largest, keep_largest_of_all
-from sparsetrain.masks.wrapper import Change, Rule, own_masks
+from sparsetrain.masks.rule import Change, Rule
+from sparsetrain.masks.structure import keep_largest, keep_largest_of_all, named
+from sparsetrain.masks.wrapper import own_masks
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -93,6 +94,6 @@ def static(
         raise ValueError("key: give a JAX key for random masks, or scores= to choose by")
     if distribution == "global" and scores is None:
         raise ValueError("distribution='global': random masks have no ranking; give scores=")
-    chosen = Unstructured() if structure == "unstructured" else structure
+    chosen = named(structure)
     rule = StaticRule(float(density), dense, distribution, chosen, scores, key)
     return own_masks(inner, rule, axis_name=axis_name)

@@ -125,24 +125,34 @@ def n_m(n: int, m: int) -> NOfM:
     return NOfM(n, m)
 
 
-def as_matrix(kernel: jax.Array) -> jax.Array:
-    """[..., O] -> [O, product of the others].
+def named(structure: Any) -> Any:
+    """The structure itself, or the one that a word names.
+
+    Example:
+      >>> named("unstructured"), named(block(1, 8))
+      (Unstructured(), Block(rows=1, columns=8))
+    """
+    return Unstructured() if structure == "unstructured" else structure
+
+
+def as_matrix(kernel: Any) -> Any:
+    """[..., O] -> [O, product of the others]; of JAX or of NumPy, whose 64 bits stay.
 
     Example:
       >>> as_matrix(jnp.zeros((3, 3, 4, 8))).shape
       (8, 36)
     """
-    return jnp.moveaxis(kernel, -1, 0).reshape(kernel.shape[-1], -1)
+    return kernel.transpose(-1, *range(kernel.ndim - 1)).reshape(kernel.shape[-1], -1)
 
 
-def from_matrix(matrix: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+def from_matrix(matrix: Any, shape: tuple[int, ...]) -> Any:
     """The inverse of `as_matrix`.
 
     Example:
       >>> from_matrix(jnp.zeros((8, 36)), (3, 3, 4, 8)).shape
       (3, 3, 4, 8)
     """
-    return jnp.moveaxis(matrix.reshape(shape[-1], *shape[:-1]), 0, -1)
+    return matrix.reshape(shape[-1], *shape[:-1]).transpose(*range(1, len(shape)), 0)
 
 
 def keep_largest(

@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
+from sparsetrain.masks.gated import either
+
 # What tells an optimizer that costs next to nothing from one that multiplies matrices or loops.
 _COSTLY = ("dot_general", "conv_general_dilated", "while", "scan", "custom_call", "sort", "fft")
 
@@ -85,7 +87,7 @@ def take_over(
 
         if shared and _is_elementwise(lambda: (early(states), late(states))):
             # In one pass: a branch would write the update to memory and copy the moments.
-            return _where(step >= after, late(states), early(states))
+            return either(step >= after, lambda: early(states), lambda: late(states))
         return lax.cond(step >= after, late, early, states)
 
     return Turns(init, fresh, update)

@@ -7,8 +7,7 @@ optimizer wanted. So there is no hook to forget; but the wrapper must come last 
 transformation behind it could move dead weights.
 """
 
-import abc
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -17,10 +16,13 @@ import optax
 from jax import lax
 
 from sparsetrain import tree
+from sparsetrain.masks import boundary
+from sparsetrain.masks.boundary import Boundary
+from sparsetrain.masks.gated import skip
 from sparsetrain.masks.partition import leaves_by_path
+from sparsetrain.masks.rule import Masks, Rule
+from sparsetrain.masks.seldom import seldom
 from sparsetrain.masks.take_over import take_over
-
-Masks = Mapping[str, jax.Array]
 
 
 class MaskState(NamedTuple):
@@ -34,74 +36,6 @@ class MaskState(NamedTuple):
     fine_tune: Any  # of the optimizer that takes over at the end; () if its state fits into `inner`
     mask_error: jax.Array  # float32 scalar: delta^2 of the latest pruning, see `Change`
     memory: Any = ()  # what the rule remembers beside the masks, if anything
-
-
-class Change(NamedTuple):
-    """What a rule makes of the masks at a boundary.
-
-    Attributes:
-      masks: path -> bool.
-      error: float32 scalar, delta^2 = |w - m w|^2 / |w|^2 over the weights that could be pruned.
-      kept: path -> bool, weights that go on with the value they have; None for all that were live and
-        still are. Looked at where the rule `regrows`.
-      weights: path -> values of the live weights that were not kept; None for zeros. Looked at where
-        the rule `sows`.
-      memory: what the rule remembers from now on; like `Rule.remember`'s.
-    """
-
-    masks: dict[str, jax.Array]
-    error: jax.Array
-    kept: dict[str, jax.Array] | None = None
-    weights: dict[str, jax.Array] | None = None
-    memory: Any = ()
-
-
-class Rule(abc.ABC):
-    """When masks change, and how.
-
-    Attributes:
-      takes_step: whether a change takes the place of that update's optimizer step.
-      restart: what of the optimizer's state starts anew at a change: "all", "grown" weights' entries, or
-        "none".
-      regrows: whether a live weight may be dropped and grown anew in one change.
-      sows: whether weights may get other values than zero or their own in a change.
-      has_shadows: whether masked weights keep their values, for `forward_params` to hide.
-    """
-
-    takes_step: bool = False
-    restart: str = "none"
-    regrows: bool = False
-    sows: bool = False
-    has_shadows: bool = False
-
-    @abc.abstractmethod
-    def start(self, params: Any) -> dict[str, jax.Array]:
-        """First masks."""
-
-    def remember(self, params: Any, masks: Masks) -> Any:
-        """What is remembered beside the masks, at first; arrays of fixed shapes."""
-        del params, masks
-        return ()
-
-    def used(self, masks: Masks, step: jax.Array) -> dict[str, jax.Array]:
-        """Masks of the update after `step` others: those of the state, or more."""
-        del step
-        return dict(masks)
-
-    @abc.abstractmethod
-    def is_due(self, step: jax.Array) -> jax.Array:
-        """Whether masks change at the end of update number `step`, counted from 1; bool scalar."""
-
-    @abc.abstractmethod
-    def change(
-        self,
-        weights: dict[str, jax.Array],
-        masks: dict[str, jax.Array],
-        gradients: dict[str, jax.Array],
-        step: jax.Array,
-        memory: Any,
-    ) -> Change:
-        """New masks, from the weights after that update and the gradients before masking."""
 
 
 class MaskOwner(optax.GradientTransformationExtraArgs):
@@ -138,7 +72,7 @@ def own_masks(
       fine_tune: optimizer after `fine_tune_after` updates; None is `inner` once more, from its start.
       fine_tune_after: updates after which it takes over.
       mask_gradients: whether the inner optimizer sees zeros for masked weights.
-      axis_name: of `vmap` or `shard_map` if this runs inside one: keeps the boundary a branch.
+      axis_name: of `vmap` or `shard_map` if this runs inside one: lets all change at once.
 
     Returns:
       A transformation that needs `params` in `update`.
@@ -164,8 +98,7 @@ def own_masks(
         if rule.restart == "grown":
             # A dead weight's moments are zero, so that a grown one begins with zeros.
             def alive(path: str, leaf: jax.Array) -> jax.Array:
-                mask = state.masks.get(path)
-                return leaf if mask is None else jnp.where(mask, leaf, jnp.zeros_like(leaf))
+                return _alive(leaf, state.masks.get(path))
 
             return tree.map_leaves_like(alive, held, params)
         return held
@@ -176,11 +109,11 @@ def own_masks(
         """(update, (inner, fine_tune)) of the optimizer whose turn it is."""
         return turns.update(g, begun(params, state), params, state.step, extra_args)
 
-    def masked(updates: Any, state: MaskState) -> Any:
-        """Gradients as that optimizer sees them."""
-        return (
-            _zero_dead(updates, rule.used(state.masks, state.step)) if mask_gradients else updates
-        )
+    def on_all(is_due: jax.Array) -> jax.Array:
+        """The same on all workers, and known to be: else vmap changes all where one is due."""
+        if axis_name is None:
+            return is_due
+        return lax.pmax(is_due.astype(jnp.int32), axis_name) > 0
 
     def update_fn(
         updates: Any, state: MaskState, params: Any = None, **extra_args: Any
@@ -192,59 +125,47 @@ def own_masks(
                 f"masks: no parameter {', '.join(missing)} as there was at init; give the same tree"
             )
         step = optax.safe_increment(state.step)
-        masks = rule.used(state.masks, state.step)
+        masks = state.masks
+        if (widens := rule.widens(state.step)) is not None:
+            masks, _ = seldom(on_all(widens), lambda held: rule.used(held, state.step), masks)
 
-        # Only masks pass through the branch. What touches weights and moments stays outside, in one
-        # pass with the optimizer; and the branch computes for itself what it reads, since an operand
-        # that is not yet in memory would have to be written there at every update.
-        def stay() -> tuple[Change, bool]:
-            same = rule.used(state.masks, state.step)
-            leaves = leaves_by_path(params)
-            weights = {path: leaves[path] for path in same} if rule.sows else None
-            kept = same if rule.regrows else None
-            return Change(same, state.mask_error, kept, weights, state.memory), False
-
-        def change() -> tuple[Change, bool]:
-            target = params
+        # Only masks are changed seldom. What touches weights and moments stays outside, in one pass
+        # with the optimizer; and the change computes for itself what it reads, since what is not yet
+        # in memory would have to be written there at every update.
+        def change(before: Boundary) -> Boundary:
+            old, target = before.masks, params
             if not rule.takes_step:
-                u, _ = run(masked(updates, state), state, params, extra_args)
+                g = _zero_dead(updates, old) if mask_gradients else updates
+                u, _ = run(g, state._replace(masks=old), params, extra_args)
                 target = optax.apply_updates(params, u)
             weights, gradients = (
-                {path: leaf for path, leaf in leaves_by_path(values).items() if path in masks}
+                {path: leaf for path, leaf in leaves_by_path(values).items() if path in old}
                 for values in (target, updates)
             )
-            used = rule.used(state.masks, state.step)
-            new = rule.change(weights, used, gradients, step, state.memory)
-            kept, sown = (new.kept if rule.regrows else None), None
-            if rule.sows and new.weights is not None:
-                sown = {
-                    path: leaf.astype(weights[path].dtype) for path, leaf in new.weights.items()
-                }
-            return new._replace(kept=kept, weights=sown), True
+            new = rule.change(weights, old, gradients, step, before.memory)
+            return boundary.between(rule, old, new, leaves)
 
-        is_due = rule.is_due(step)
-        if axis_name is not None:
-            # The same on all workers, and known to be: else vmap turns the branch into a select.
-            is_due = lax.pmax(is_due.astype(jnp.int32), axis_name) > 0
-        new, is_due = lax.cond(is_due, change, stay)
-        # Always true, but only the branch knows it: what reads the moments now comes after the branch
+        leaves = leaves_by_path(params)
+        stay = boundary.none(rule, masks, leaves, state.mask_error, state.memory)
+        new, was_due = seldom(on_all(rule.is_due(step)), change, stay)
+        # Always true, but only the loop knows it: what reads the moments now comes after the change
         # that reads them too, so that they are updated in place and not copied.
-        is_known = is_due | (step > 0)
+        is_known = was_due | (step > 0)
         ready = jax.tree.map(lambda g: jnp.where(is_known, g, jnp.zeros_like(g)), updates)
-        u, held = run(masked(ready, state), state, params, extra_args)
+        old = new.masks_before()
+        g = _zero_dead(ready, old) if mask_gradients else ready
+        now = state._replace(masks=old)
         if rule.takes_step:
-            u = jax.tree.map(lambda move: jnp.where(is_due, jnp.zeros_like(move), move), u)
-            old = (state.inner, state.fine_tune)
-            held = jax.tree.map(lambda a, b: jnp.where(is_due, a, b), old, held)
-        if rule.has_shadows:
-            return u, MaskState(step, new.masks, *held, new.error, new.memory)
-        live = {
-            path: (new.masks[path] if new.kept is None else new.kept[path]) & mask
-            for path, mask in masks.items()
-        }
-        return _moves(u, params, live, new), MaskState(
-            step, new.masks, *held, new.error, new.memory
-        )
+            u, held = skip(
+                was_due,
+                lambda: run(g, now, params, extra_args),
+                (state.inner, state.fine_tune),
+            )
+            u = jax.tree.map(lambda move: jnp.where(was_due, jnp.zeros_like(move), move), u)
+        else:
+            u, held = run(g, now, params, extra_args)
+        after = MaskState(step, new.masks, held[0], held[1], new.error, new.memory)
+        return (u if rule.has_shadows else new.moves(u, params)), after
 
     owner = MaskOwner(init_fn, update_fn)
     owner.rule, owner.mask_gradients, owner.run = rule, mask_gradients, run
@@ -253,56 +174,15 @@ def own_masks(
     return owner
 
 
-def _map(of_leaf: Callable[..., jax.Array], values: Any, masks: Masks, *others: Any) -> Any:
-    """Applies (leaf, *other leaves, mask) -> leaf where there is a mask; other leaves stay."""
-
-    def at(path: Any, leaf: jax.Array, *rest: jax.Array) -> jax.Array:
-        mask = masks.get(tree.join(path))
-        return leaf if mask is None else of_leaf(leaf, *rest, mask)
-
-    return jax.tree_util.tree_map_with_path(at, values, *others)
+def _alive(leaf: jax.Array, mask: jax.Array | None) -> jax.Array:
+    return leaf if mask is None else jnp.where(mask, leaf, jnp.zeros_like(leaf))
 
 
 def _zero_dead(values: Any, masks: Masks) -> Any:
-    return _map(lambda leaf, mask: jnp.where(mask, leaf, jnp.zeros_like(leaf)), values, masks)
+    def at(path: Any, leaf: jax.Array) -> jax.Array:
+        return _alive(leaf, masks.get(tree.join(path)))
 
-
-def _moves(u: Any, params: Any, live: Masks, new: Change) -> Any:
-    """Updates that lead to the weights of a change; without a change all live ones go on."""
-
-    def at(path: Any, move: jax.Array, p: jax.Array) -> jax.Array:
-        name = tree.join(path)
-        if name not in live:
-            return move
-        # In the wider dtype of the two, in which p + (-p) is zero.
-        other = -p
-        if new.weights is not None:
-            other = jnp.where(new.masks[name], new.weights[name] - p, other)
-        return jnp.where(live[name], move, other)
-
-    return jax.tree_util.tree_map_with_path(at, u, params)
-
-
-def mask_error(before: Masks, after: Masks) -> jax.Array:
-    """What pruning takes away: delta^2 of GaP's Proposition 1.
-
-        |w - m w|^2 / |w|^2
-
-    Args:
-      before: path -> weights that could be pruned.
-      after: path -> their masks.
-
-    Returns:
-      float32 scalar; 0 where all weights are zero.
-
-    Example:
-      >>> float(mask_error({"w": jnp.array([3.0, 4.0])}, {"w": jnp.array([False, True])})).__round__(4)
-      0.36
-    """
-    squares = {path: jnp.square(leaf.astype(jnp.float32)) for path, leaf in before.items()}
-    held = sum(jnp.sum(each) for each in squares.values())
-    lost = sum(jnp.sum(jnp.where(after[path], 0.0, each)) for path, each in squares.items())
-    return jnp.asarray(lost / jnp.maximum(held, jnp.finfo(jnp.float32).tiny), jnp.float32)
+    return jax.tree_util.tree_map_with_path(at, values)
 
 
 def find(state: Any) -> MaskState:
@@ -315,8 +195,7 @@ def find(state: Any) -> MaskState:
       >>> find((optax.EmptyState(), MaskState(0, {}, (), (), 0.0))).step
       0
     """
-    nodes = jax.tree.leaves(state, is_leaf=lambda node: isinstance(node, MaskState))
-    found = [node for node in nodes if isinstance(node, MaskState)]
+    found = tree.nodes(MaskState, state)
     if len(found) != 1:
         raise ValueError(f"masks: the state holds {len(found)} mask states; it needs exactly one")
     return found[0]
@@ -329,8 +208,7 @@ def are_in(state: Any) -> bool:
       >>> are_in((optax.EmptyState(), MaskState(0, {}, (), (), 0.0))), are_in(optax.EmptyState())
       (True, False)
     """
-    nodes = jax.tree.leaves(state, is_leaf=lambda node: isinstance(node, MaskState))
-    return any(isinstance(node, MaskState) for node in nodes)
+    return bool(tree.nodes(MaskState, state))
 
 
 def apply(params: Any, state: Any) -> Any:
