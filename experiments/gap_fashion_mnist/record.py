@@ -2,8 +2,6 @@
 
 import dataclasses
 import functools
-import json
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,9 +15,8 @@ from jax import lax
 from experiments.gap_fashion_mnist import methods
 from experiments.gap_fashion_mnist.methods import AXIS
 from experiments.gap_fashion_mnist.runs import Run
-from experiments.sbc_lenet_mnist.record import circumstances
+from experiments.grid import write_once
 from sparsetrain import data, masks
-from sparsetrain.training.metrics import replace_text
 
 BATCH = 100
 
@@ -40,14 +37,7 @@ def record(run: Run, out: Path, load: Callable[[], data.Dataset] = load) -> bool
     Returns:
       Whether there was something to do.
     """
-    path = out / f"{run.name}.json"
-    if path.exists():
-        return False
-    begin = time.perf_counter()
-    content = dataclasses.asdict(run) | train(run, load()) | circumstances(begin)
-    out.mkdir(parents=True, exist_ok=True)
-    replace_text(path, json.dumps(content, indent=1) + "\n")
-    return True
+    return write_once(run, out, lambda: train(run, load()))
 
 
 def loss(network: str, params: Any, batch: tuple[jax.Array, jax.Array]) -> jax.Array:
