@@ -115,7 +115,8 @@ def train(run: Run, dataset: data.Dataset) -> dict[str, Any]:
         losses.append(value)
         if number in setting.stops():
             found = [accuracy(carry, split) for split in (dataset.validation, dataset.test)]
-            line = [number, float(jnp.mean(jnp.stack(losses))), *found, density(carry[2])]
+            found.append(masks.report(carry[2]).get("density", 1.0))
+            line = [number, float(jnp.mean(jnp.stack(losses))), *found]
             for name, item in zip(names, line, strict=True):
                 curves[name].append(item)
             losses = []
@@ -134,15 +135,6 @@ def train(run: Run, dataset: data.Dataset) -> dict[str, Any]:
         "curves": curves,
         "setting_of_run": dataclasses.asdict(setting),
     }
-
-
-def density(state: Any) -> float:
-    """Share of the weights that may be masked and are not; 1 of an optimizer without masks."""
-    nodes = jax.tree.leaves(state, is_leaf=lambda node: isinstance(node, masks.MaskState))
-    if not any(isinstance(node, masks.MaskState) for node in nodes):
-        return 1.0
-    found = masks.find(state).masks.values()
-    return sum(int(np.sum(mask)) for mask in found) / sum(mask.size for mask in found)
 
 
 def batches(split: data.Split, run: Run) -> Any:

@@ -114,8 +114,7 @@ def train(run: Run, dataset: data.Dataset) -> dict[str, Any]:
     is_own = run.method in methods.DRAWS or run.order == "random"
     epoch, end_round = programs(run if is_own else dataclasses.replace(run, seed=0), steps)
     state = tx.init(params)
-    is_masked = run.method != "dense"
-    if is_masked:
+    if run.method != "dense":
         params = masks.apply(params, state)
     workers = run.kappa if run.method == "P-GaP" else 0
     if workers:
@@ -144,7 +143,7 @@ def train(run: Run, dataset: data.Dataset) -> dict[str, Any]:
         if workers > 1 and number % each == 0:
             params, state = end_round(params, state)
         held = jax.tree.map(lambda leaf: leaf[0], (params, state)) if workers else (params, state)
-        density = _density(held[1]) if is_masked else 1.0
+        density = masks.report(held[1]).get("density", 1.0)
         found = float(accuracy(held[0], *splits[1]))
         is_final = workers <= 1 and abs(density - (1 - run.sparsity)) < 0.005
         test = float(accuracy(held[0], *splits[2]))
@@ -165,11 +164,6 @@ def train(run: Run, dataset: data.Dataset) -> dict[str, Any]:
 
 def _places(key: Any, examples: int, steps: int) -> jax.Array:
     return jax.random.permutation(key, examples)[: steps * BATCH].reshape(steps, BATCH)
-
-
-def _density(state: Any) -> float:
-    found = masks.find(state).masks.values()
-    return sum(int(np.sum(mask)) for mask in found) / sum(mask.size for mask in found)
 
 
 def _accuracy(network: str, params: Any, images: jax.Array, labels: jax.Array) -> jax.Array:

@@ -12,7 +12,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments.gap_cifar10.record import density
 from experiments.gap_translation import methods, pieces
 from experiments.gap_translation.runs import SETTINGS, Run, Setting
 from experiments.gap_translation.translate import bleu, translate
@@ -162,7 +161,7 @@ def train(run: Run, job: Job) -> dict[str, Any]:
         losses.append(value)
         if number not in setting.stops():
             continue
-        found, kept = validation(carry[0]), density(carry[1])
+        found, kept = validation(carry[0]), masks.report(carry[1]).get("density", 1.0)
         line = [number, float(jnp.mean(jnp.stack(losses))), found, kept]
         for name, item in zip(names, line, strict=True):
             curves[name].append(item)
