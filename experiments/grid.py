@@ -5,8 +5,9 @@ import datetime
 import json
 import os
 import platform
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,41 @@ import jax
 
 import sparsetrain
 from sparsetrain.training.metrics import replace_text
+
+
+def complete(
+    grid: Sequence[Any],
+    out: Path,
+    record: Callable[[Any, Path], bool],
+    write: Callable[[Path], None],
+    made: str = "tables and plots",
+    errors: tuple[type[Exception], ...] = (FileNotFoundError,),
+    keep_compiled: bool = False,
+) -> None:
+    """Runs what is missing of a grid, and reports.
+
+    Args:
+      grid: runs.
+      out: folder of the results.
+      record: trains a run and writes its file; whether there was something to do.
+      write: makes of the results what is reported.
+      made: what that is.
+      errors: of `record` whose text says all, and ends the program.
+      keep_compiled: whether a run can use what the one before compiled.
+    """
+    for number, run in enumerate(grid, 1):
+        begin = time.perf_counter()
+        try:
+            done = record(run, out)
+        except errors as error:
+            sys.exit(str(error))
+        if not keep_compiled:
+            jax.clear_caches()
+        if done:
+            seconds = time.perf_counter() - begin
+            print(f"{number} of {len(grid)}: {run.name} ({seconds:.0f} s)", flush=True)
+    write(out)
+    print(f"{made}: {out}")
 
 
 def write_once(run: Any, out: Path, measure: Callable[[], dict[str, Any]]) -> bool:

@@ -46,7 +46,7 @@ def loss(network: str, params: Any, batch: tuple[jax.Array, jax.Array]) -> jax.A
     return optax.softmax_cross_entropy_with_integer_labels(logits, batch[1]).mean()
 
 
-@functools.cache
+@functools.lru_cache(maxsize=1)  # Seeds of a cell follow one another.
 def programs(run: Run, steps: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """(epoch, end of a round) of a run, compiled once for all seeds of a cell."""
     tx = methods.build(run, steps, jax.random.key(run.seed), scores=0)
