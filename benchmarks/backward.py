@@ -12,15 +12,21 @@ in at every call, and into memory that is used again. The latter is the harder b
 import datetime
 import gc
 import itertools
-import json
-import pathlib
 import re
 from typing import Any
 
 import jax
 from absl import app, flags, logging
 
-from benchmarks import backward_layer, backward_step, eager_torch, machine, report, timing
+from benchmarks import (
+    backward_layer,
+    backward_step,
+    command,
+    eager_torch,
+    machine,
+    report,
+    timing,
+)
 from benchmarks.report import Target
 
 _OUT = flags.DEFINE_string("out", None, "JSON file; a whole run writes one to benchmarks/results.")
@@ -118,14 +124,9 @@ def main(argv: list[str]) -> None:
     logging.set_verbosity(logging.WARNING)  # JAX lists the backends that it does not find
     machine.use_cores(_CORES.value)
     record = run(_QUICK.value, _ONLY.value, _ROWS.value, _TORCH.value)
-    path = None if _OUT.value is None else pathlib.Path(_OUT.value)
-    if path is None and not (_QUICK.value or _ONLY.value or _ROWS.value):
-        results = pathlib.Path(__file__).parent / "results"
-        path = results / f"backward_{record['machine']['backend']}.json"
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-        print(f"\nwritten to {path}")
+    name = f"backward_{record['machine']['backend']}.json"
+    is_whole = not (_QUICK.value or _ONLY.value or _ROWS.value)
+    command.save(record, _OUT.value, name, is_whole)
 
 
 if __name__ == "__main__":

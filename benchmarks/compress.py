@@ -7,15 +7,12 @@
 Times of different machines do not compare; a copy of the same floats, timed in the same run, does.
 """
 
-import argparse
 import datetime
-import json
-import pathlib
 from typing import Any
 
 import jax
 
-from benchmarks import compress_exchange, compress_selection, machine, report, timing
+from benchmarks import command, compress_exchange, compress_selection, machine, report, timing
 
 PARTS = ("selection", "exchange")
 DENSITIES = (0.01, 0.001)
@@ -84,23 +81,13 @@ def run(quick: bool = False, parts: tuple[str, ...] = PARTS) -> dict[str, Any]:
 
 def main() -> None:
     """Command line."""
-    # Not absl's flags: another benchmark has some of the same names.
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--out", type=pathlib.Path, help="JSON file; default: benchmarks/results")
-    parser.add_argument("--quick", action="store_true", help="few calls: tests the script itself")
-    parser.add_argument("--cores", type=int, default=1, help="processor cores; 0 for all")
+    parser = command.parser(__doc__)
     parser.add_argument("--part", choices=PARTS, action="append", help="default: all parts")
     options = parser.parse_args()
     machine.use_cores(options.cores)
     parts = tuple(options.part or PARTS)
-    record = run(options.quick, parts)
-    path = options.out
-    if path is None and not options.quick and parts == PARTS:
-        path = pathlib.Path(__file__).parent / "results" / "compress_cpu.json"
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-        print(f"\nwritten to {path}")
+    is_whole = not options.quick and parts == PARTS
+    command.save(run(options.quick, parts), options.out, "compress_cpu.json", is_whole)
 
 
 if __name__ == "__main__":

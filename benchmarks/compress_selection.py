@@ -8,8 +8,6 @@ machine does, multiples less so. Masks and lists of entries are different work a
 """
 
 import datetime
-import json
-import pathlib
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -19,7 +17,7 @@ import numpy as np
 from absl import app, flags, logging
 from jax import lax
 
-from benchmarks import eager_torch, machine, timing
+from benchmarks import command, eager_torch, machine, timing
 from sparsetrain import selection
 
 COPY = "np.copyto"
@@ -239,14 +237,8 @@ def main(argv: list[str]) -> None:
     logging.set_verbosity(logging.WARNING)  # JAX lists the backends that it does not find
     machine.use_cores(_CORES.value)
     record = run(_QUICK.value, _TORCH.value)
-    path = None if _OUT.value is None else pathlib.Path(_OUT.value)
-    if path is None and not _QUICK.value:
-        results = pathlib.Path(__file__).parent / "results"
-        path = results / f"compress_selection_{record['machine']['backend']}.json"
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-        print(f"\nwritten to {path}")
+    name = f"compress_selection_{record['machine']['backend']}.json"
+    command.save(record, _OUT.value, name, is_whole=not _QUICK.value)
 
 
 if __name__ == "__main__":

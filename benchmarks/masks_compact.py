@@ -7,17 +7,14 @@ C-GaP at 90% sparsity in four equal partitions, with Adam. Bytes are counted in 
 training holds between steps: parameters and both moments.
 """
 
-import argparse
 import datetime
-import json
-import pathlib
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from benchmarks import machine, program, report, timing
+from benchmarks import command, machine, program, report, timing
 from benchmarks.candidate import Candidate
 from benchmarks.report import Target
 from sparsetrain import masks
@@ -179,24 +176,5 @@ def run(quick: bool = False) -> dict[str, Any]:
     }
 
 
-def main() -> None:
-    """Command line."""
-    # Not absl's flags: another benchmark has some of the same names.
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--out", type=pathlib.Path, help="JSON file; default: benchmarks/results")
-    parser.add_argument("--quick", action="store_true", help="few calls: tests the script itself")
-    parser.add_argument("--cores", type=int, default=1, help="processor cores; 0 for all")
-    options = parser.parse_args()
-    machine.use_cores(options.cores)
-    record = run(options.quick)
-    path = options.out
-    if path is None and not options.quick:
-        path = pathlib.Path(__file__).parent / "results" / "masks_compact_cpu.json"
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-        print(f"\nwritten to {path}")
-
-
 if __name__ == "__main__":
-    main()
+    command.main(__doc__, run, "masks_compact_cpu.json")

@@ -7,12 +7,9 @@ Times are per position, so that codecs in plain Python can be timed on the first
 positions only: their rows are extrapolated, which a loop with a fixed cost per position allows.
 """
 
-import argparse
 import datetime
 import functools
 import itertools
-import json
-import pathlib
 import random
 import time
 from collections.abc import Callable, Mapping
@@ -20,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import machine, report, timing
+from benchmarks import command, machine, report, timing
 from benchmarks.candidate import Candidate
 from benchmarks.report import Target
 from benchmarks.timing import Effort, Timing
@@ -336,24 +333,5 @@ def _sizes(sizes: dict[str, Any]) -> str:
     return "bits a position: " + ", ".join(cells)
 
 
-def main() -> None:
-    """Command line."""
-    # Not absl's flags: another benchmark has some of the same names.
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--out", type=pathlib.Path, help="JSON file; default: benchmarks/results")
-    parser.add_argument("--quick", action="store_true", help="few calls: tests the script itself")
-    parser.add_argument("--cores", type=int, default=1, help="processor cores; 0 for all")
-    options = parser.parse_args()
-    machine.use_cores(options.cores)
-    record = run(options.quick)
-    path = options.out
-    if path is None and not options.quick:
-        path = pathlib.Path(__file__).parent / "results" / "wire_cpu.json"
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-        print(f"\nwritten to {path}")
-
-
 if __name__ == "__main__":
-    main()
+    command.main(__doc__, run, "wire_cpu.json")

@@ -8,16 +8,14 @@ MNIST files in $SPARSETRAIN_DATA/mnist.
 
 import argparse
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
 try:
-    import jax
-
     from experiments.dls import report, runs
     from experiments.dls.models import MODELS
     from experiments.dls.record import record
+    from experiments.grid import complete
 except ImportError as error:
     sys.exit(f"{error}: install what the experiment needs with  pip install 'sparsetrain[train]'")
 
@@ -51,18 +49,7 @@ def main(argv: Sequence[str]) -> None:
         )
         if run.method in wanted
     ]
-    for number, run in enumerate(grid, 1):
-        begin = time.perf_counter()
-        try:
-            done = record(run, options.out)
-        except FileNotFoundError as error:
-            sys.exit(str(error))
-        jax.clear_caches()  # What one method compiles, no other runs again.
-        if done:
-            seconds = time.perf_counter() - begin
-            print(f"{number} of {len(grid)}: {run.name} ({seconds:.0f} s)", flush=True)
-    report.write(options.out)
-    print(f"tables and plots: {options.out}")
+    complete(grid, options.out, record, report.write)
 
 
 if __name__ == "__main__":

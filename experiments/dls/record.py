@@ -1,7 +1,5 @@
 """One run to one result file: never a partial one, never a finished one again."""
 
-import dataclasses
-import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,10 +11,10 @@ import numpy as np
 
 from experiments.dls.models import MODELS
 from experiments.dls.runs import Run
+from experiments.grid import write_once
 from experiments.sbc_lenet_mnist import federated, tally
-from experiments.sbc_lenet_mnist.record import batch, circumstances, followed
+from experiments.sbc_lenet_mnist.record import batch, followed
 from sparsetrain import data
-from sparsetrain.training.metrics import replace_text
 
 REPETITIONS = 20
 
@@ -32,18 +30,7 @@ def record(run: Run, out: Path, load: Callable[[], data.Dataset] | None = None) 
     Returns:
       Whether there was something to do.
     """
-    path = out / f"{run.name}.json"
-    if path.exists():
-        return False
-    begin = time.perf_counter()
-    content = (
-        dataclasses.asdict(run)
-        | train(run, (load or MODELS[run.model].load)())
-        | circumstances(begin)
-    )
-    out.mkdir(parents=True, exist_ok=True)
-    replace_text(path, json.dumps(content, indent=1) + "\n")
-    return True
+    return write_once(run, out, lambda: train(run, (load or MODELS[run.model].load)()))
 
 
 def train(run: Run, dataset: data.Dataset) -> dict[str, Any]:

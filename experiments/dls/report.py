@@ -5,9 +5,6 @@
 Writes `tables.md` and PNG files beside the results; the tables of the results in this package also go into the README.
 """
 
-import argparse
-import json
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -16,10 +13,10 @@ import numpy as np
 from experiments.dls import runs
 from experiments.dls.models import MODELS
 from experiments.msbp_mnist.plots import axes_of, save
-from experiments.msbp_mnist.report import embed
 from experiments.msbp_mnist.statistics import paired_difference
 from experiments.msbp_mnist.tables import difference, markdown, spread
-from experiments.sbc_lenet_mnist.results import Record, values
+from experiments.report import Record, main, publish, read
+from experiments.sbc_lenet_mnist.results import values
 from experiments.sbc_lenet_mnist.tables import mean, times
 
 RESULTS = Path(__file__).parent / "results"
@@ -35,9 +32,7 @@ def load(out: Path) -> dict[str, dict[tuple[str, float], dict[int, Record]]]:
     Raises:
       ValueError: no results there.
     """
-    records = [json.loads(path.read_text()) for path in sorted(out.glob("*_seed*.json"))]
-    if not records:
-        raise ValueError(f"{out} holds no results: run  python -m experiments.dls  first")
+    records = read(out, "python -m experiments.dls  first")
     models: dict[str, dict[tuple[str, float], dict[int, Record]]] = {}
     for name in models_of(records):
         mine = [record for record in records if record["model"] == name]
@@ -140,7 +135,7 @@ def plot(cells: Cells, density: float, field: str, label: str, path: Path) -> No
 def write(out: Path) -> None:
     """Writes tables and plots into the folder of the results, and the tables of our own into the README."""
     models = load(out)
-    (out / "tables.md").write_text(text(models))
+    publish(text(models), out, README)
     for name, cells in models.items():
         for density in sorted({density for method, density in cells if method != "dense"}):
             for field, label in (
@@ -148,19 +143,7 @@ def write(out: Path) -> None:
                 ("overlap", "overlap with global"),
             ):
                 plot(cells, density, field, label, out / f"{name}_{field}_{density:g}.png")
-    if out.resolve() == RESULTS.resolve():
-        embed(README, text(models))
-
-
-def main(argv: Sequence[str]) -> None:
-    """Writes everything anew."""
-    parser = argparse.ArgumentParser("python -m experiments.dls.report")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results")
-    try:
-        write(parser.parse_args(argv).out)
-    except ValueError as error:
-        sys.exit(str(error))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main("experiments.dls", write, RESULTS)

@@ -2,9 +2,7 @@
 
 import dataclasses
 import functools
-import json
 import os
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,10 +14,9 @@ import optax
 
 from experiments.gap_cifar10 import methods
 from experiments.gap_cifar10.runs import SETTINGS, Run
-from experiments.sbc_lenet_mnist.record import circumstances
+from experiments.grid import write_once
 from sparsetrain import data, masks
 from sparsetrain.data import cifar10_jpeg
-from sparsetrain.training.metrics import replace_text
 
 MEAN, DEVIATION = 120.0, 64.0
 EVALUATED = 500  # images at once
@@ -52,14 +49,7 @@ def record(run: Run, out: Path, load: Callable[[Run], data.Dataset] = load) -> b
     Returns:
       Whether there was something to do.
     """
-    path = out / f"{run.name}.json"
-    if path.exists():
-        return False
-    begin = time.perf_counter()
-    content = dataclasses.asdict(run) | train(run, load(run)) | circumstances(begin)
-    out.mkdir(parents=True, exist_ok=True)
-    replace_text(path, json.dumps(content, indent=1) + "\n")
-    return True
+    return write_once(run, out, lambda: train(run, load(run)))
 
 
 def train(run: Run, dataset: data.Dataset) -> dict[str, Any]:
@@ -125,7 +115,8 @@ def train(run: Run, dataset: data.Dataset) -> dict[str, Any]:
         losses.append(value)
         if number in setting.stops():
             found = [accuracy(carry, split) for split in (dataset.validation, dataset.test)]
-            line = [number, float(jnp.mean(jnp.stack(losses))), *found, density(carry[2])]
+            found.append(masks.report(carry[2]).get("density", 1.0))
+            line = [number, float(jnp.mean(jnp.stack(losses))), *found]
             for name, item in zip(names, line, strict=True):
                 curves[name].append(item)
             losses = []
@@ -144,15 +135,6 @@ def train(run: Run, dataset: data.Dataset) -> dict[str, Any]:
         "curves": curves,
         "setting_of_run": dataclasses.asdict(setting),
     }
-
-
-def density(state: Any) -> float:
-    """Share of the weights that may be masked and are not; 1 of an optimizer without masks."""
-    nodes = jax.tree.leaves(state, is_leaf=lambda node: isinstance(node, masks.MaskState))
-    if not any(isinstance(node, masks.MaskState) for node in nodes):
-        return 1.0
-    found = masks.find(state).masks.values()
-    return sum(int(np.sum(mask)) for mask in found) / sum(mask.size for mask in found)
 
 
 def batches(split: data.Split, run: Run) -> Any:

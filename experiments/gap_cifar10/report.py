@@ -5,16 +5,13 @@
 Writes `tables.md` beside the results; the tables of the results in this package also go into the README.
 """
 
-import argparse
-import json
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from experiments.gap_cifar10 import runs
-from experiments.msbp_mnist.report import embed
 from experiments.msbp_mnist.tables import markdown, spread
-from experiments.sbc_lenet_mnist.results import Record, values
+from experiments.report import Record, main, publish, read
+from experiments.sbc_lenet_mnist.results import values
 from experiments.sbc_lenet_mnist.tables import mean
 
 RESULTS = Path(__file__).parent / "results"
@@ -29,9 +26,7 @@ def load(out: Path) -> dict[tuple[str, int], dict[str, dict[int, Record]]]:
     Raises:
       ValueError: no results there.
     """
-    records = [json.loads(path.read_text()) for path in sorted(out.glob("*_seed*.json"))]
-    if not records:
-        raise ValueError(f"{out} holds no results: run  python -m experiments.gap_cifar10  first")
+    records = read(out, "python -m experiments.gap_cifar10  first")
     found: dict[tuple[str, int], dict[str, dict[int, Record]]] = {}
     for record in sorted(records, key=lambda record: (record["depth"], record["seed"])):
         cells = found.setdefault((record["setting"], record["depth"]), {})
@@ -72,21 +67,8 @@ def text(tables: Tables) -> str:
 
 def write(out: Path) -> None:
     """Writes tables into the folder of the results, and those of our own into the README."""
-    tables = load(out)
-    (out / "tables.md").write_text(text(tables))
-    if out.resolve() == RESULTS.resolve():
-        embed(README, text(tables))
-
-
-def main(argv: Sequence[str]) -> None:
-    """Writes everything anew."""
-    parser = argparse.ArgumentParser("python -m experiments.gap_cifar10.report")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results")
-    try:
-        write(parser.parse_args(argv).out)
-    except ValueError as error:
-        sys.exit(str(error))
+    publish(text(load(out)), out, README)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main("experiments.gap_cifar10", write, RESULTS)

@@ -9,12 +9,12 @@ Fashion-MNIST files in $SPARSETRAIN_DATA/fashion-mnist.
 import argparse
 import functools
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
 try:
     from experiments.gap_fashion_mnist import record, report, runs
+    from experiments.grid import complete
 except ImportError as error:
     sys.exit(f"{error}: install what the experiment needs with  pip install 'sparsetrain[train]'")
 
@@ -34,22 +34,13 @@ def main(argv: Sequence[str]) -> None:
     """Runs the grid and reports."""
     options = parse(argv)
     grid = list(runs.grid(options.seeds, tuple(options.part or runs.PARTS)))
-    load = functools.cache(record.load)
-    cell = ""
-    for number, run in enumerate(grid, 1):
-        begin = time.perf_counter()
-        if run.cell != cell:
-            record.programs.cache_clear()
-        cell = run.cell
-        try:
-            done = record.record(run, options.out, load)
-        except FileNotFoundError as error:
-            sys.exit(str(error))
-        if done:
-            seconds = time.perf_counter() - begin
-            print(f"{number} of {len(grid)}: {run.name} ({seconds:.0f} s)", flush=True)
-    report.write(options.out)
-    print(f"tables and plots: {options.out}")
+    complete(
+        grid,
+        options.out,
+        functools.partial(record.record, load=functools.cache(record.load)),
+        report.write,
+        keep_compiled=True,
+    )
 
 
 if __name__ == "__main__":

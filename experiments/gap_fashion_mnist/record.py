@@ -2,8 +2,6 @@
 
 import dataclasses
 import functools
-import json
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,9 +15,8 @@ from jax import lax
 from experiments.gap_fashion_mnist import methods
 from experiments.gap_fashion_mnist.methods import AXIS
 from experiments.gap_fashion_mnist.runs import Run
-from experiments.sbc_lenet_mnist.record import circumstances
+from experiments.grid import write_once
 from sparsetrain import data, masks
-from sparsetrain.training.metrics import replace_text
 
 BATCH = 100
 
@@ -40,14 +37,7 @@ def record(run: Run, out: Path, load: Callable[[], data.Dataset] = load) -> bool
     Returns:
       Whether there was something to do.
     """
-    path = out / f"{run.name}.json"
-    if path.exists():
-        return False
-    begin = time.perf_counter()
-    content = dataclasses.asdict(run) | train(run, load()) | circumstances(begin)
-    out.mkdir(parents=True, exist_ok=True)
-    replace_text(path, json.dumps(content, indent=1) + "\n")
-    return True
+    return write_once(run, out, lambda: train(run, load()))
 
 
 def loss(network: str, params: Any, batch: tuple[jax.Array, jax.Array]) -> jax.Array:
@@ -56,7 +46,7 @@ def loss(network: str, params: Any, batch: tuple[jax.Array, jax.Array]) -> jax.A
     return optax.softmax_cross_entropy_with_integer_labels(logits, batch[1]).mean()
 
 
-@functools.cache
+@functools.lru_cache(maxsize=1)  # Seeds of a cell follow one another.
 def programs(run: Run, steps: int) -> tuple[Callable[..., Any], Callable[..., Any]]:
     """(epoch, end of a round) of a run, compiled once for all seeds of a cell."""
     tx = methods.build(run, steps, jax.random.key(run.seed), scores=0)
@@ -124,8 +114,7 @@ def train(run: Run, dataset: data.Dataset) -> dict[str, Any]:
     is_own = run.method in methods.DRAWS or run.order == "random"
     epoch, end_round = programs(run if is_own else dataclasses.replace(run, seed=0), steps)
     state = tx.init(params)
-    is_masked = run.method != "dense"
-    if is_masked:
+    if run.method != "dense":
         params = masks.apply(params, state)
     workers = run.kappa if run.method == "P-GaP" else 0
     if workers:
@@ -154,7 +143,7 @@ def train(run: Run, dataset: data.Dataset) -> dict[str, Any]:
         if workers > 1 and number % each == 0:
             params, state = end_round(params, state)
         held = jax.tree.map(lambda leaf: leaf[0], (params, state)) if workers else (params, state)
-        density = _density(held[1]) if is_masked else 1.0
+        density = masks.report(held[1]).get("density", 1.0)
         found = float(accuracy(held[0], *splits[1]))
         is_final = workers <= 1 and abs(density - (1 - run.sparsity)) < 0.005
         test = float(accuracy(held[0], *splits[2]))
@@ -175,11 +164,6 @@ def train(run: Run, dataset: data.Dataset) -> dict[str, Any]:
 
 def _places(key: Any, examples: int, steps: int) -> jax.Array:
     return jax.random.permutation(key, examples)[: steps * BATCH].reshape(steps, BATCH)
-
-
-def _density(state: Any) -> float:
-    found = masks.find(state).masks.values()
-    return sum(int(np.sum(mask)) for mask in found) / sum(mask.size for mask in found)
 
 
 def _accuracy(network: str, params: Any, images: jax.Array, labels: jax.Array) -> jax.Array:

@@ -5,24 +5,19 @@
 Writes `tables.md` and PNG files beside the results; the tables of the results in this package also go into the README.
 """
 
-import argparse
-import json
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from experiments.gap_fashion_mnist import runs
 from experiments.msbp_mnist.plots import axes_of, save
-from experiments.msbp_mnist.report import embed
 from experiments.msbp_mnist.statistics import paired_difference
 from experiments.msbp_mnist.tables import difference, markdown, spread
+from experiments.report import Record, main, publish, read
 
 RESULTS = Path(__file__).parent / "results"
 README = Path(__file__).parent / "README.md"
-Record = Mapping[str, Any]
 # What a row is -> seed -> content of the result file.
 Rows = dict[tuple[str, ...], dict[int, Record]]
 TITLES = {
@@ -40,10 +35,7 @@ def load(out: Path) -> list[Record]:
     Raises:
       ValueError: none there.
     """
-    records = [json.loads(path.read_text()) for path in sorted(out.glob("*_seed*.json"))]
-    if not records:
-        raise ValueError(f"{out} holds no results: run  python -m experiments.gap_fashion_mnist")
-    return records
+    return read(out, "python -m experiments.gap_fashion_mnist")
 
 
 def rows(records: Sequence[Record], part: str, label: Callable[[Record], tuple[str, ...]]) -> Rows:
@@ -161,22 +153,10 @@ def plot(records: Sequence[Record], path: Path) -> None:
 def write(out: Path) -> None:
     """Writes tables and plots into the folder of the results, and the tables of our own into the README."""
     records = load(out)
-    (out / "tables.md").write_text(text(records))
+    publish(text(records), out, README)
     if any(record["part"] == "equal" for record in records):
         plot(records, out / "accuracy_over_sparsity.png")
-    if out.resolve() == RESULTS.resolve():
-        embed(README, text(records))
-
-
-def main(argv: Sequence[str]) -> None:
-    """Writes everything anew."""
-    parser = argparse.ArgumentParser("python -m experiments.gap_fashion_mnist.report")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results")
-    try:
-        write(parser.parse_args(argv).out)
-    except ValueError as error:
-        sys.exit(str(error))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main("experiments.gap_fashion_mnist", write, RESULTS)

@@ -8,15 +8,13 @@ files of Multi30k, task 1, in $SPARSETRAIN_DATA/multi30k-en-de.
 
 import argparse
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
 try:
-    import jax
-
     from experiments.gap_translation import report, runs
     from experiments.gap_translation.record import record
+    from experiments.grid import complete
 except ImportError as error:
     sys.exit(
         f"{error}: install what the experiment needs with  pip install 'sparsetrain[train,translation]'"
@@ -39,18 +37,7 @@ def main(argv: Sequence[str]) -> None:
     options = parse(argv)
     wanted = options.only or runs.METHODS
     grid = [run for run in runs.grid(options.setting) if run.method in wanted]
-    for number, run in enumerate(grid, 1):
-        begin = time.perf_counter()
-        try:
-            done = record(run, options.out)
-        except (FileNotFoundError, ImportError) as error:
-            sys.exit(str(error))
-        jax.clear_caches()  # What one run compiles, no other runs again.
-        if done:
-            seconds = time.perf_counter() - begin
-            print(f"{number} of {len(grid)}: {run.name} ({seconds:.0f} s)", flush=True)
-    report.write(options.out)
-    print(f"tables: {options.out}")
+    complete(grid, options.out, record, report.write, "tables", (FileNotFoundError, ImportError))
 
 
 if __name__ == "__main__":

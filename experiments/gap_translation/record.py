@@ -2,9 +2,7 @@
 
 import dataclasses
 import functools
-import json
 import os
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,15 +12,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from experiments.gap_cifar10.record import density
 from experiments.gap_translation import methods, pieces
 from experiments.gap_translation.runs import SETTINGS, Run, Setting
 from experiments.gap_translation.translate import bleu, translate
-from experiments.sbc_lenet_mnist.record import circumstances
+from experiments.grid import write_once
 from sparsetrain import data, masks
 from sparsetrain.data import multi30k
 from sparsetrain.models import Transformer
-from sparsetrain.training.metrics import replace_text
 
 SMOOTHING = 0.1
 EVALUATED = 169  # sentences at once; 1,014 are six times as many
@@ -90,15 +86,7 @@ def record(run: Run, out: Path, load: Callable[[], multi30k.Corpus] = load) -> b
     Returns:
       Whether there was something to do.
     """
-    path = out / f"{run.name}.json"
-    if path.exists():
-        return False
-    begin = time.perf_counter()
-    job = prepare(SETTINGS[run.setting], load())
-    content = dataclasses.asdict(run) | train(run, job) | circumstances(begin)
-    out.mkdir(parents=True, exist_ok=True)
-    replace_text(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
-    return True
+    return write_once(run, out, lambda: train(run, prepare(SETTINGS[run.setting], load())))
 
 
 def loss(
@@ -173,7 +161,7 @@ def train(run: Run, job: Job) -> dict[str, Any]:
         losses.append(value)
         if number not in setting.stops():
             continue
-        found, kept = validation(carry[0]), density(carry[1])
+        found, kept = validation(carry[0]), masks.report(carry[1]).get("density", 1.0)
         line = [number, float(jnp.mean(jnp.stack(losses))), found, kept]
         for name, item in zip(names, line, strict=True):
             curves[name].append(item)

@@ -7,11 +7,11 @@ Killed and started again with the same command it continues. Needs the four MNIS
 
 import argparse
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 try:
+    from experiments.grid import complete
     from experiments.msbp_mnist import report, runs
     from experiments.msbp_mnist.record import record
     from sparsetrain.training import ConfigError
@@ -56,16 +56,14 @@ def main(argv: Sequence[str]) -> None:
     options = parse(argv)
     parts = options.only or [part for part in PARTS if part != "table5"]
     grid = [run for part in parts for run in PARTS[part](options)]
-    for number, run in enumerate(grid, 1):
-        begin = time.perf_counter()
-        try:
-            if record(run, options.out, options.scratch):
-                seconds = time.perf_counter() - begin
-                print(f"{number} of {len(grid)}: {run.name} ({seconds:.0f} s)", flush=True)
-        except ConfigError as error:
-            sys.exit(str(error))
-    report.write(options.out)
-    print(f"tables and plots: {options.out}")
+    complete(
+        grid,
+        options.out,
+        lambda run, out: record(run, out, options.scratch),
+        report.write,
+        errors=(ConfigError,),
+        keep_compiled=True,
+    )
 
 
 if __name__ == "__main__":

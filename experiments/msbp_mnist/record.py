@@ -1,11 +1,8 @@
 """One run to one result file: never a partial one, never a finished one again."""
 
 import dataclasses
-import datetime
 import functools
 import json
-import os
-import platform
 import shutil
 import time
 from collections.abc import Callable
@@ -16,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 
-import sparsetrain
+from experiments.grid import circumstances
 from experiments.msbp_mnist.runs import Run
 from sparsetrain import analysis
 from sparsetrain.training import build, progress, step, train_and_evaluate
@@ -52,8 +49,9 @@ def record(
     change(config)
     begin = time.perf_counter()
     result = train_and_evaluate(config, scratch / run.name, progress.Silent())
-    seconds = time.perf_counter() - begin
-    content = dataclasses.asdict(run) | {
+    # Of the last call: a run that was cut off and continued shows less.
+    ended = circumstances(begin)
+    measured = {
         "summary": result.summary,
         "curves": {name: [line[name] for line in result.history] for name in CURVES},
         "angles": angles(config, result.state),
@@ -64,30 +62,12 @@ def record(
             else None
         ),
         "angle_examples": ANGLE_EXAMPLES,
-        # Of the last call: a run that was cut off and continued shows less.
-        "wall_seconds": round(seconds, 1),
-        "versions": {
-            "sparsetrain": sparsetrain.__version__,
-            "jax": jax.__version__,
-            "python": platform.python_version(),
-        },
-        "machine": f"{jax.devices()[0].device_kind}, {processor()}, {len(os.sched_getaffinity(0))} core(s)",
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
     }
+    content = dataclasses.asdict(run) | measured | ended
     out.mkdir(parents=True, exist_ok=True)
     replace_text(path, json.dumps(content, indent=1) + "\n")
     shutil.rmtree(scratch / run.name)
     return True
-
-
-def processor() -> str:
-    """Name of the CPU."""
-    lines = Path("/proc/cpuinfo")
-    if lines.exists():
-        for line in lines.read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()
 
 
 def angles(

@@ -13,11 +13,11 @@ from pathlib import Path
 
 from experiments.msbp_mnist import plots, tables
 from experiments.msbp_mnist.results import Cells, load, pick
+from experiments.report import embed
 
 README = Path(__file__).parent / "README.md"
 RESULTS = Path(__file__).parent / "results"
 FRONT = Path(__file__).parents[2] / "README.md"
-BEGIN, END = "<!-- results: written by report.py -->", "<!-- end of results -->"
 
 
 def epochs_of(cells: Cells, hidden: int, decayed: bool) -> int | None:
@@ -84,19 +84,6 @@ def write(out: Path) -> None:
         if any(len(seeds) > 1 for seeds in grid.values()):
             plots.spread(grid, out / "figure3_spread.png")
         plots.angle(grid, out / "figure5_angle.png")
-
-
-def embed(readme: Path, tables_text: str) -> None:
-    """Replaces what stands between the README's two marks.
-
-    Raises:
-      ValueError: a mark is missing.
-    """
-    content = readme.read_text()
-    if BEGIN not in content or END not in content:
-        raise ValueError(f"{readme} has no place for the tables: give it {BEGIN!r} and {END!r}")
-    before, after = content.split(BEGIN)[0], content.split(END)[1]
-    readme.write_text(f"{before}{BEGIN}\n{tables_text}\n{END}{after}")
 
 
 def main(argv: Sequence[str]) -> None:

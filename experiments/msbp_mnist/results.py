@@ -1,12 +1,11 @@
 """Result files read back, and grouped into cells of equal setting."""
 
-import json
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-Record = Mapping[str, Any]
+from experiments.report import Record, read
 
 
 class Cell(NamedTuple):
@@ -54,9 +53,7 @@ def load(out: Path) -> dict[Cell, dict[int, Record]]:
     Raises:
       ValueError: no results there.
     """
-    records = [json.loads(path.read_text()) for path in sorted(out.glob("*_seed*.json"))]
-    if not records:
-        raise ValueError(f"{out} holds no results: run  python -m experiments.msbp_mnist  first")
+    records = read(out, "python -m experiments.msbp_mnist  first")
     cells: dict[Cell, dict[int, Record]] = {}
     for record in sorted(records, key=lambda record: record["seed"]):
         cell = Cell(*(record[field] for field in Cell._fields))

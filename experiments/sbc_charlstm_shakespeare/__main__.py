@@ -9,13 +9,11 @@ $SPARSETRAIN_DATA/tinyshakespeare.
 
 import argparse
 import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 try:
-    import jax
-
+    from experiments.grid import complete
     from experiments.sbc_charlstm_shakespeare import report, runs
     from experiments.sbc_charlstm_shakespeare.record import record
 except ImportError as error:
@@ -47,18 +45,7 @@ def main(argv: Sequence[str]) -> None:
     size = (options.seeds, options.iterations, options.hidden)
     # The table and the grid have runs in common.
     wanted = list(dict.fromkeys(run for part in parts for run in PARTS[part](*size)))
-    for number, run in enumerate(wanted, 1):
-        begin = time.perf_counter()
-        try:
-            done = record(run, options.out)
-        except FileNotFoundError as error:
-            sys.exit(str(error))
-        jax.clear_caches()  # What one method compiles, no other runs again.
-        if done:
-            seconds = time.perf_counter() - begin
-            print(f"{number} of {len(wanted)}: {run.name} ({seconds:.0f} s)", flush=True)
-    report.write(options.out)
-    print(f"tables and plots: {options.out}")
+    complete(wanted, options.out, record, report.write)
 
 
 if __name__ == "__main__":

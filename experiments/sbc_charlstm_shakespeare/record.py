@@ -1,9 +1,6 @@
 """One run to one result file: never a partial one, never a finished one again."""
 
-import dataclasses
-import json
 import math
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,12 +11,12 @@ import numpy as np
 import optax
 from jax import lax
 
+from experiments.grid import write_once
 from experiments.sbc_charlstm_shakespeare.runs import Run
 from experiments.sbc_lenet_mnist import federated
-from experiments.sbc_lenet_mnist.record import circumstances, followed
+from experiments.sbc_lenet_mnist.record import followed
 from sparsetrain.data import text
 from sparsetrain.models import CharLSTM
-from sparsetrain.training.metrics import replace_text
 
 TEST_ROWS = 50
 
@@ -40,14 +37,7 @@ def record(run: Run, out: Path, load: Callable[[], text.Text] = load) -> bool:
     Returns:
       Whether there was something to do.
     """
-    path = out / f"{run.name}.json"
-    if path.exists():
-        return False
-    begin = time.perf_counter()
-    content = dataclasses.asdict(run) | train(run, load()) | circumstances(begin)
-    out.mkdir(parents=True, exist_ok=True)
-    replace_text(path, json.dumps(content, indent=1) + "\n")
-    return True
+    return write_once(run, out, lambda: train(run, load()))
 
 
 def train(run: Run, corpus: text.Text) -> dict[str, Any]:

@@ -5,20 +5,17 @@
 Writes `tables.md` and PNG files beside the results; the tables of the results in this package also go into the README.
 """
 
-import argparse
-import json
-import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 
 from experiments.msbp_mnist.plots import axes_of, save
-from experiments.msbp_mnist.report import embed
 from experiments.msbp_mnist.tables import markdown, spread
+from experiments.report import Record, main, publish, read
 from experiments.sbc_charlstm_shakespeare import runs
 from experiments.sbc_lenet_mnist.methods import METHODS, Method
-from experiments.sbc_lenet_mnist.results import Record, values
+from experiments.sbc_lenet_mnist.results import values
 from experiments.sbc_lenet_mnist.tables import mean, times
 
 RESULTS = Path(__file__).parent / "results"
@@ -32,11 +29,7 @@ def load(out: Path) -> dict[Method, dict[int, Record]]:
     Raises:
       ValueError: no results there.
     """
-    records = [json.loads(path.read_text()) for path in sorted(out.glob("*_seed*.json"))]
-    if not records:
-        raise ValueError(
-            f"{out} holds no results: run  python -m experiments.sbc_charlstm_shakespeare  first"
-        )
+    records = read(out, "python -m experiments.sbc_charlstm_shakespeare  first")
     size = max((record["iterations"], record["hidden"]) for record in records)
     cells: dict[Method, dict[int, Record]] = {}
     for record in sorted(records, key=lambda record: record["seed"]):
@@ -124,22 +117,10 @@ def plot(cells: Cells, over: str, label: str, path: Path) -> None:
 def write(out: Path) -> None:
     """Writes tables and plots into the folder of the results, and the tables of our own into the README."""
     cells = load(out)
-    (out / "tables.md").write_text(text(cells))
+    publish(text(cells), out, README)
     plot(cells, "iteration", "iterations", out / "perplexity_iterations.png")
     plot(cells, "bits", "bits sent upstream by one client", out / "perplexity_bits.png")
-    if out.resolve() == RESULTS.resolve():
-        embed(README, text(cells))
-
-
-def main(argv: Sequence[str]) -> None:
-    """Writes everything anew."""
-    parser = argparse.ArgumentParser("python -m experiments.sbc_charlstm_shakespeare.report")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results")
-    try:
-        write(parser.parse_args(argv).out)
-    except ValueError as error:
-        sys.exit(str(error))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main("experiments.sbc_charlstm_shakespeare", write, RESULTS)

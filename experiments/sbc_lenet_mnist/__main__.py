@@ -8,13 +8,11 @@ MNIST files in $SPARSETRAIN_DATA/mnist.
 
 import argparse
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
 try:
-    import jax
-
+    from experiments.grid import complete
     from experiments.sbc_lenet_mnist import report, runs
     from experiments.sbc_lenet_mnist.methods import METHODS
     from experiments.sbc_lenet_mnist.record import record
@@ -39,18 +37,7 @@ def main(argv: Sequence[str]) -> None:
     options = parse(argv)
     wanted = options.only or list(METHODS)
     grid = [run for run in runs.grid(options.seeds, options.iterations) if run.method in wanted]
-    for number, run in enumerate(grid, 1):
-        begin = time.perf_counter()
-        try:
-            done = record(run, options.out)
-        except FileNotFoundError as error:
-            sys.exit(str(error))
-        jax.clear_caches()  # What one method compiles, no other runs again.
-        if done:
-            seconds = time.perf_counter() - begin
-            print(f"{number} of {len(grid)}: {run.name} ({seconds:.0f} s)", flush=True)
-    report.write(options.out)
-    print(f"tables and plots: {options.out}")
+    complete(grid, options.out, record, report.write)
 
 
 if __name__ == "__main__":

@@ -1,11 +1,5 @@
 """One run to one result file: never a partial one, never a finished one again."""
 
-import dataclasses
-import datetime
-import json
-import os
-import platform
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,13 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-import sparsetrain
-from experiments.msbp_mnist.record import processor
+from experiments.grid import write_once
 from experiments.sbc_lenet_mnist import batch_last, federated, shared, tally
 from experiments.sbc_lenet_mnist.runs import Run
 from sparsetrain import data, tree
 from sparsetrain.models import LeNet5
-from sparsetrain.training.metrics import replace_text
 
 
 def load() -> data.Dataset:
@@ -42,28 +34,7 @@ def record(run: Run, out: Path, load: Callable[[], data.Dataset] = load) -> bool
     Returns:
       Whether there was something to do.
     """
-    path = out / f"{run.name}.json"
-    if path.exists():
-        return False
-    begin = time.perf_counter()
-    content = dataclasses.asdict(run) | train(run, load()) | circumstances(begin)
-    out.mkdir(parents=True, exist_ok=True)
-    replace_text(path, json.dumps(content, indent=1) + "\n")
-    return True
-
-
-def circumstances(begin: float) -> dict[str, Any]:
-    """When, where and with what a run that began at that `perf_counter` was made."""
-    return {
-        "wall_seconds": round(time.perf_counter() - begin, 1),
-        "versions": {
-            "sparsetrain": sparsetrain.__version__,
-            "jax": jax.__version__,
-            "python": platform.python_version(),
-        },
-        "machine": f"{jax.devices()[0].device_kind}, {processor()}, {len(os.sched_getaffinity(0))} core(s)",
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-    }
+    return write_once(run, out, lambda: train(run, load()))
 
 
 def train(run: Run, dataset: data.Dataset) -> dict[str, Any]:

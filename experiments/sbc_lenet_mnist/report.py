@@ -5,12 +5,9 @@
 Writes `tables.md` and PNG files beside the results; the tables of the results in this package also go into the README.
 """
 
-import argparse
-import sys
-from collections.abc import Sequence
 from pathlib import Path
 
-from experiments.msbp_mnist.report import embed
+from experiments.report import main, publish
 from experiments.sbc_lenet_mnist import plots, tables
 from experiments.sbc_lenet_mnist.methods import METHODS
 from experiments.sbc_lenet_mnist.results import Runs, load
@@ -46,22 +43,10 @@ def text(runs: Runs) -> str:
 def write(out: Path) -> None:
     """Writes tables and plots into the folder of the results, and the tables of our own into the README."""
     runs = load(out)
-    (out / "tables.md").write_text(text(runs))
+    publish(text(runs), out, README)
     plots.error(runs, "iteration", out / "error_iterations.png")
     plots.error(runs, "bits", out / "error_bits.png")
-    if out.resolve() == RESULTS.resolve():
-        embed(README, text(runs))
-
-
-def main(argv: Sequence[str]) -> None:
-    """Writes everything anew."""
-    parser = argparse.ArgumentParser("python -m experiments.sbc_lenet_mnist.report")
-    parser.add_argument("--out", type=Path, default=RESULTS, help="folder of the results")
-    try:
-        write(parser.parse_args(argv).out)
-    except ValueError as error:
-        sys.exit(str(error))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    main("experiments.sbc_lenet_mnist", write, RESULTS)

@@ -1,13 +1,11 @@
 """Result files read back, and grouped by method."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
+from experiments.report import Record, read
 from experiments.sbc_lenet_mnist.methods import METHODS
 
-Record = Mapping[str, Any]
 # Method -> seed -> content of the result file.
 Runs = Mapping[str, Mapping[int, Record]]
 
@@ -25,11 +23,7 @@ def load(out: Path, iterations: int | None = None) -> dict[str, dict[int, Record
     Raises:
       ValueError: no results there.
     """
-    records = [json.loads(path.read_text()) for path in sorted(out.glob("*_seed*.json"))]
-    if not records:
-        raise ValueError(
-            f"{out} holds no results: run  python -m experiments.sbc_lenet_mnist  first"
-        )
+    records = read(out, "python -m experiments.sbc_lenet_mnist  first")
     length = iterations or max(record["iterations"] for record in records)
     found: dict[str, dict[int, Record]] = {}
     for method in METHODS:

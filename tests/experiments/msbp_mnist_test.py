@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from experiments import report as published
 from experiments.msbp_mnist import __main__ as command
 from experiments.msbp_mnist import record as recording
 from experiments.msbp_mnist import report, results, runs, statistics, tables
@@ -325,12 +326,12 @@ def test_the_readme_shows_the_tables_of_the_committed_results():
 
 def test_embedding_needs_its_marks(tmp_path):
     page = tmp_path / "README.md"
-    page.write_text(f"a\n{report.BEGIN}\nold\n{report.END}\nb\n")
-    report.embed(page, "new")
-    assert page.read_text() == f"a\n{report.BEGIN}\nnew\n{report.END}\nb\n"
+    page.write_text(f"a\n{published.BEGIN}\nold\n{published.END}\nb\n")
+    published.embed(page, "new")
+    assert page.read_text() == f"a\n{published.BEGIN}\nnew\n{published.END}\nb\n"
     page.write_text("a")
     with pytest.raises(ValueError, match="no place for the tables"):
-        report.embed(page, "new")
+        published.embed(page, "new")
 
 
 def test_the_command_line_runs_the_asked_part(monkeypatch, tmp_path, capsys):
