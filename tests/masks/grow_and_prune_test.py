@@ -288,17 +288,6 @@ def test_random_order_draws_every_phase_and_excludes_the_last():
     assert sum(bool(mask.all()) for mask in state.masks.values()) == 1
 
 
-def test_under_vmap_the_boundary_stays_a_loop_of_one_turn_or_none():
-    tx = wrapped(axis_name="workers")
-    params = jax.tree.map(lambda leaf: jnp.stack([leaf] * 2), model())
-    state = jax.vmap(tx.init)(params)
-    grads = jax.tree.map(lambda leaf: jnp.stack([leaf] * 2), gradients(0))
-    update = jax.make_jaxpr(jax.vmap(tx.update, axis_name="workers"))(grads, state, params)
-    loops = [each for each in update.eqns if each.primitive.name == "while"]
-    # With a predicate of each worker's own all would compute the change, and select.
-    assert loops and all(loop.outvars[0].aval.shape == () for loop in loops)
-
-
 def test_bad_arguments():
     with pytest.raises(ValueError, match=r"In several: b/kernel in one, two\. In none: d/kernel"):
         wrong = masks.partitions({"one": r"[ab]/.*", "two": r"[bc]/.*"})
