@@ -125,7 +125,7 @@ class LeafCompressor:
         rounds = [
             self.aggregate_leaf(payload, leaf, leaf_state, axis_name)
             if leaf.size
-            else Aggregate(leaf, leaf, leaf_state)
+            else Aggregate(worker_mean(leaf, axis_name), leaf, leaf_state)
             for payload, leaf, leaf_state in zip(sent, leaves, state.leaves, strict=True)
         ]
         return Aggregate(

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
-from sparsetrain import numerics, selection
+from sparsetrain import numerics, selection, varying
 from sparsetrain.compress import entries
 from sparsetrain.compress.compressor import LeafCompressor
 from sparsetrain.compress.density import Density, ScheduledDensity, capacity, check, count_at
@@ -86,7 +86,9 @@ class SampledTopK(LeafCompressor):
             at = jnp.minimum(best.indices, room - 1)
             return entries.rising(flat, found.indices[at], jnp.arange(slots) < best.used)
 
-        return lax.cond(count <= room, among_candidates, lambda: entries.largest(flat, slots, k))
+        return varying.cond(
+            count <= room, among_candidates, lambda: entries.largest(flat, slots, k)
+        )
 
     def _adapted(
         self, flat: jax.Array, threshold: jax.Array, k: int | jax.Array
@@ -111,7 +113,7 @@ class SampledTopK(LeafCompressor):
             return threshold, count_of(threshold), turn + 1
 
         start = (threshold, count_of(threshold), jnp.int32(0))
-        threshold, count, _ = lax.while_loop(goes_on, adapt, start)
+        threshold, count, _ = varying.while_loop(goes_on, adapt, start)
         return threshold, count
 
 

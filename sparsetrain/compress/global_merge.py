@@ -147,7 +147,9 @@ def global_merge_top_k(density: Density) -> GlobalMerge:
     Returns:
       A compressor. Biased, needs error feedback: what does not arrive goes back into the memory.
       Neither an all-reduce nor an all-gather: log2 W messages of k entries; payloads count one of
-      them. Any number of workers will do.
+      them. Any number of workers will do. Under `shard_map` the update may not leave by
+      `out_specs=P()` unless `check_vma=False`: it is the same everywhere, but of what came by
+      `ppermute` JAX cannot know that.
 
     Raises:
       ValueError: density out of range or a plain function.

@@ -6,9 +6,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
-from sparsetrain import numerics, selection
+from sparsetrain import numerics, selection, varying
 from sparsetrain.compress import entries
 from sparsetrain.compress.compressor import Aggregate, LeafCompressor
 from sparsetrain.compress.density import Density, capacity, check, count_at
@@ -76,7 +75,7 @@ def reaching(flat: jax.Array, threshold: jax.Array, slots: int) -> entries.Entri
     """
     mask = (jnp.abs(flat) >= threshold) & (flat != 0)
     fits = jnp.sum(mask, dtype=jnp.int32) <= slots
-    return lax.cond(
+    return varying.cond(
         fits,
         lambda: entries.where(flat, mask, slots),
         lambda: entries.largest(flat, slots, slots),

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from sparsetrain import numerics, selection
+from sparsetrain import numerics, selection, varying
 from sparsetrain.compress.compressor import Aggregate, check_floating, worker_mean
 from sparsetrain.compress.layerwise_adjust import PAIRINGS, adjusted
 from sparsetrain.compress.layerwise_split import largest_remainder, split
@@ -73,7 +73,7 @@ class Layerwise:
             return adjusted(layers, k, at, self.steps, self.pairing, self.k_min)
 
         is_due = step % self.interval == 0
-        after = adjust() if self.interval == 1 else lax.cond(is_due, adjust, lambda: k)
+        after = adjust() if self.interval == 1 else varying.cond(is_due, adjust, lambda: k)
         sent = jnp.where(k > 0, selection.magnitude_of(at.least_in), 0)
         thresholds = state.thresholds.at[where].set(sent.astype(state.thresholds.dtype))
         return payload, LayerwiseState(step, state.counts.at[where].set(after), thresholds)

@@ -4,9 +4,8 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
-from sparsetrain import selection
+from sparsetrain import selection, varying
 from sparsetrain.selection.layer_ranks import Ranked, at_common_cut, ranked
 from sparsetrain.selection.layers import Layers, counts
 
@@ -159,7 +158,7 @@ def _exchange(
 
         # Below every entry of both the receiver has more to offer; above its largest, nothing.
         start = jnp.zeros_like(low), jnp.maximum(at.most_out[receiver], low) + 2
-        last, after = lax.while_loop(goes_on, narrow, start)
+        last, after = varying.while_loop(goes_on, narrow, start)
         both = jnp.stack([last, after, last, last, last], axis=1)
         reach_giver, reach_receiver = counted(both + 1, both)
         dropped = k[giver][:, None] - jnp.minimum(k[giver][:, None], reach_giver)
@@ -167,7 +166,7 @@ def _exchange(
         return jnp.max(jnp.minimum(dropped, offered)[:, :2], axis=1)
 
     needed = jnp.any(pairs.moves & ~is_safe)
-    most = lax.cond(needed, crossing, lambda: wished)
+    most = varying.cond(needed, crossing, lambda: wished)
     amount = jnp.where(is_safe, wished, jnp.minimum(wished, jnp.maximum(most, 1)))
     amount = jnp.where(pairs.moves, amount, 0)
     return k.at[giver].add(-amount).at[receiver].add(amount)
@@ -213,7 +212,7 @@ def adjusted(
         k, pairs = one_step(layers, k, at, pairing, k_min)
         return number + 1, k, at, pairs
 
-    _, k, at, _ = lax.while_loop(goes_on, again, (jnp.int32(1), k, at, pairs))
+    _, k, at, _ = varying.while_loop(goes_on, again, (jnp.int32(1), k, at, pairs))
     return _ties_by_index(layers, k, at) if steps is None and k_min == 0 else k
 
 

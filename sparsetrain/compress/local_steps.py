@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
-from sparsetrain import tree
+from sparsetrain import tree, varying
 from sparsetrain.compress import ledger
 from sparsetrain.compress.compressor import Compressor, accumulated, check_floating
 from sparsetrain.compress.ledger import Ledger
@@ -157,7 +157,7 @@ def local_steps(
             # The same on all workers, and known to be: else vmap turns the branch into a select and
             # every step pays for selection and exchange.
             is_boundary = lax.pmax(is_boundary.astype(jnp.int32), axis_name) > 0
-        return lax.cond(is_boundary, communicate, stay, state)
+        return varying.cond(is_boundary, communicate, stay, state)
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)
 

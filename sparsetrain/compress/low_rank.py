@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from sparsetrain import numerics
+from sparsetrain import numerics, varying
 from sparsetrain.compress.compressor import (
     Aggregate,
     LeafCompressor,
@@ -79,7 +79,7 @@ class PowerCompressor(LeafCompressor):
         if axis_name is not None:
             # The same on all workers, and known to be: else vmap would run both branches.
             is_dense = lax.pmax(is_dense.astype(jnp.int32), axis_name) > 0
-        return lax.cond(is_dense, whole, in_factors)
+        return varying.cond(is_dense, whole, in_factors)
 
 
 def factored(

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from sparsetrain import numerics, selection
+from sparsetrain import numerics, selection, varying
 from sparsetrain.compress.compressor import Aggregate, check_floating, worker_mean
 from sparsetrain.compress.top_k import TreeState
 from sparsetrain.payload import SparseTree
@@ -48,7 +48,8 @@ def allocation(norms: jax.Array, sizes: jax.Array, k: int) -> jax.Array:
         given = jnp.clip(jnp.minimum(wished, entries), 1, size)
         return jnp.maximum(entries - given, 0), given
 
-    _, given = lax.scan(give, jnp.int32(k), (shares, sizes[order]))
+    start = varying.over(varying.axes_of(norms), jnp.int32(k))
+    _, given = lax.scan(give, start, (shares, sizes[order]))
     return jnp.zeros_like(sizes).at[order].set(given)
 
 

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
-from sparsetrain import numerics, tree
+from sparsetrain import numerics, tree, varying
 from sparsetrain.masks import distribution as distributions
 from sparsetrain.masks.one_shot import one_shot
 from sparsetrain.masks.partition import leaves_by_path, prunable
@@ -88,7 +88,7 @@ def pull_towards_sparse(
         is_due = is_on & (state.step % every == 0)
         if axis_name is not None:
             is_due = lax.pmax(is_due.astype(jnp.int32), axis_name) > 0
-        sparse, dual = lax.cond(is_due, fresh, lambda: (state.sparse, state.dual))
+        sparse, dual = varying.cond(is_due, fresh, lambda: (state.sparse, state.dual))
 
         def pulled(path: Any, g: jax.Array, w: jax.Array) -> jax.Array:
             name = tree.join(path)

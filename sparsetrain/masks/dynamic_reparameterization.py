@@ -6,9 +6,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-from jax import lax
 
-from sparsetrain import selection
+from sparsetrain import selection, varying
 from sparsetrain.masks.drop_and_grow import among
 from sparsetrain.masks.random_masks import random_start
 from sparsetrain.masks.rigl import check
@@ -52,7 +51,7 @@ def shares(total: jax.Array, weights: jax.Array, rooms: jax.Array) -> jax.Array:
         # Float32 may round a share up: never more than the rest in all.
         return given + jnp.clip(rest - (jnp.cumsum(more) - more), 0, more)
 
-    return lax.while_loop(is_left, deal, jnp.zeros_like(rooms))
+    return varying.while_loop(is_left, deal, jnp.zeros_like(rooms))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

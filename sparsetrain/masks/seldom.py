@@ -4,7 +4,8 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import jax
-from jax import lax
+
+from sparsetrain import varying
 
 State = TypeVar("State")
 
@@ -36,5 +37,5 @@ def seldom(
         waits, _, held = carried
         return waits & False, waits, change(held)
 
-    _, was_due, held = lax.while_loop(lambda c: c[0], turn, (is_due, is_due & False, state))
+    _, was_due, held = varying.while_loop(lambda c: c[0], turn, (is_due, is_due & False, state))
     return held, was_due

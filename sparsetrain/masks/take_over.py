@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jax import lax
 
+from sparsetrain import varying
 from sparsetrain.masks.gated import either
 
 # What tells an optimizer that costs next to nothing from one that multiplies matrices or loops.
@@ -88,7 +88,7 @@ def take_over(
         if shared and _is_elementwise(lambda: (early(states), late(states))):
             # In one pass: a branch would write the update to memory and copy the moments.
             return either(step >= after, lambda: early(states), lambda: late(states))
-        return lax.cond(step >= after, late, early, states)
+        return varying.cond(step >= after, late, early, states)
 
     return Turns(init, fresh, update)
 

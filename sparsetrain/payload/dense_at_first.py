@@ -5,8 +5,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
+from sparsetrain import varying
 from sparsetrain.payload.base import Payload
 from sparsetrain.payload.bit_count import BitCount
 
@@ -30,7 +30,7 @@ class DenseAtFirst(Payload):
     is_dense: Any
 
     def to_dense(self) -> jax.Array:
-        return lax.cond(self.is_dense, self.dense.to_dense, self.factors.to_dense)
+        return varying.cond(self.is_dense, self.dense.to_dense, self.factors.to_dense)
 
     def sections(self) -> dict[str, BitCount]:
         is_dense = jnp.asarray(self.is_dense)

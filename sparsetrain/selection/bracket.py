@@ -5,8 +5,8 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
+from sparsetrain import varying
 from sparsetrain.selection.counting import PROBES
 from sparsetrain.selection.pattern import nan_pattern
 
@@ -117,5 +117,5 @@ def search(
 
     # Nothing can be interpolated between 0 and infinity; what a sample gave can.
     is_narrow = start.at_upper > 0
-    bracket, _ = lax.while_loop(goes_on, step, (start, is_narrow))
+    bracket, _ = varying.while_loop(goes_on, step, (start, is_narrow))
     return bracket

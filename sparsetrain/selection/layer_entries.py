@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from sparsetrain import varying
 from sparsetrain.selection import words
 from sparsetrain.selection.layer_ranks import Ranked, ranked
 from sparsetrain.selection.layers import ROW, Layers, arrange
@@ -124,7 +125,7 @@ def masks(layers: Layers, k: jax.Array, at: Ranked) -> tuple[jax.Array, list[int
         return (reaching & ~tied) | kept
 
     surplus = jnp.any(at.reached > k)
-    return lax.cond(surplus, without_surplus, lambda: reaching), first_words
+    return varying.cond(surplus, without_surplus, lambda: reaching), first_words
 
 
 def _packed(layers: Layers, test: Test, cut: jax.Array) -> tuple[jax.Array, list[int]]:
@@ -179,4 +180,5 @@ def _fetch_leaf(
         new = jnp.where(place < count - chunk * CHUNK, read.astype(values.dtype), old)
         return lax.dynamic_update_slice(values, new, (at,))
 
+    values = varying.over(varying.axes_of(leaf, indices, start, count), values)
     return lax.fori_loop(0, (count + CHUNK - 1) // CHUNK, fetch, values)

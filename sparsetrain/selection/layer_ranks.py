@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from sparsetrain import varying
 from sparsetrain.selection import bracket as brackets
 from sparsetrain.selection.bracket import Bracket
 from sparsetrain.selection.counting import PROBES
@@ -148,7 +149,7 @@ def cuts(layers: Layers, k: jax.Array, guess: jax.Array, is_asked: jax.Array) ->
         return after, after.inside() * (PROBES + 1) <= inside, number + 1
 
     begin = (start, jnp.zeros(k.shape, bool), jnp.int32(0))
-    return lax.while_loop(goes_on, step, begin)[0]
+    return varying.while_loop(goes_on, step, begin)[0]
 
 
 def _extreme(layers: Layers, cut: jax.Array, is_asked: jax.Array, *, is_least: bool) -> jax.Array:

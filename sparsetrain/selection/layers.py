@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from sparsetrain import varying
 from sparsetrain.selection import counting
 from sparsetrain.selection.counting import PROBES
 from sparsetrain.selection.pattern import magnitude_patterns, pattern_dtype
@@ -70,7 +71,7 @@ class Layers:
             return otherwise
 
         whole = [
-            lax.cond(is_asked[i], functools.partial(of_leaf, i), skip, self.leaves[i])
+            varying.cond(is_asked[i], functools.partial(of_leaf, i), skip, self.leaves[i])
             for i in self.large
         ]
         return found.at[jnp.array(self.large, jnp.int32)].set(jnp.stack(whole))

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from sparsetrain import varying
 from sparsetrain.selection import threshold, words
 from sparsetrain.selection.bracket import Bracket
 from sparsetrain.selection.pattern import magnitude_patterns, nan_pattern, pattern_dtype
@@ -101,7 +102,7 @@ def cut(
         ]
         return jnp.where(wanted == 0, -1, jnp.where(wanted == ties, sizes, jnp.stack(last)))
 
-    last = lax.cond(bracket.at_lower > k, among_ties, lambda: sizes)
+    last = varying.cond(bracket.at_lower > k, among_ties, lambda: sizes)
     dtype = pattern_dtype(*leaves)
     nothing = jnp.asarray(nan_pattern(dtype) + 1, dtype)
     return jnp.where(k > 0, bracket.lower, nothing), last

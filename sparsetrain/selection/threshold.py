@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from sparsetrain import varying
 from sparsetrain.selection import bracket as brackets
 from sparsetrain.selection import counting, words
 from sparsetrain.selection.bracket import Bracket
@@ -209,7 +210,7 @@ def _finish(values: jax.Array, k: jax.Array, bracket: Bracket, capacity: int) ->
     is_value = bracket.upper - bracket.lower == 1
     is_few = bracket.inside() <= capacity
     branch = jnp.where(is_value, 0, jnp.where(is_few, 1, 2))
-    return lax.switch(branch, [lambda: bracket, among_few, among_all])
+    return varying.switch(branch, [lambda: bracket, among_few, among_all])
 
 
 def _least(values: jax.Array, lower: jax.Array) -> jax.Array:

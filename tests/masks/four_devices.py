@@ -102,13 +102,8 @@ def parallel():
             found = function(*jax.tree.map(lambda leaf: leaf[0], trees))
             return jax.tree.map(lambda leaf: leaf[None], found)
 
-        # The loops of `selection` start from constants, which are not typed as varying.
         mapped = jax.shard_map(
-            of_slice,
-            mesh=workers_mesh(),
-            in_specs=P("workers"),
-            out_specs=P("workers"),
-            check_vma=False,
+            of_slice, mesh=workers_mesh(), in_specs=P("workers"), out_specs=P("workers")
         )
         return quick_jit(mapped)
 
