@@ -65,6 +65,51 @@ def over(axes: frozenset[Any], values: T) -> T:
     )
 
 
+def of_all(axis_name: Any, values: T) -> T:
+    """The values of all workers of a named axis, on each: the same everywhere, also to the types.
+
+    Args:
+      axis_name: one name or a tuple of names, of `vmap` or `shard_map`.
+      values: tree of arrays.
+
+    Returns:
+      Every array with a new leading axis [W].
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> jax.vmap(lambda x: of_all("workers", x), out_axes=None, axis_name="workers")(jnp.arange(2)).tolist()
+      [0, 1]
+    """
+    if not _in_shard_map():
+        return jax.tree.map(lambda leaf: lax.all_gather(leaf, axis_name), values)
+    names = axis_name if isinstance(axis_name, tuple) else (axis_name,)
+    manual = frozenset(names) & frozenset(jax.sharding.get_abstract_mesh().manual_axes)
+    return jax.tree.map(
+        lambda leaf: lax.all_gather(leaf, axis_name, to="invarying"), over(manual, values)
+    )
+
+
+def agreed(axis_name: Any, values: T) -> T:
+    """Values that are the same on all workers of an axis, and are now known to be.
+
+    What came by `ppermute` may be the same everywhere; its type says that it differs. Under
+    `shard_map` a maximum over the workers says otherwise, at the cost of an all-reduce.
+
+    Args:
+      axis_name: one name or a tuple of names, of `vmap` or `shard_map`.
+      values: tree of arrays.
+
+    Returns:
+      The same numbers.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> jax.vmap(lambda x: agreed("workers", x), axis_name="workers")(jnp.ones(2)).tolist()
+      [1.0, 1.0]
+    """
+    return lax.pmax(values, axis_name) if axes_of(values) else values
+
+
 def cond(predicate: jax.Array, yes: Callable[..., T], no: Callable[..., T], *operands: Any) -> T:
     """`lax.cond` whose branches may differ in what is the same on all devices.
 

@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from sparsetrain import numerics, tree
+from sparsetrain import collectives, numerics, tree
 from sparsetrain.payload import Dense, Payload, is_payload
 
 
@@ -57,6 +57,26 @@ class Compressor(Protocol):
         ...
 
 
+def moved_bytes(compressor: Any, payloads: Any, axis_name: Any) -> int:
+    """Bytes that leave this worker in one `aggregate`: known when the program is traced.
+
+    Args:
+      compressor: one with collectives of its own has a method `moved_bytes(payloads, workers)`.
+      payloads: as from `compress`.
+      axis_name: of the workers, or None.
+
+    Returns:
+      Bytes, in a ring or a tree; 0 for one worker.
+    """
+    if axis_name is None:
+        return 0
+    workers = lax.axis_size(axis_name)
+    if hasattr(compressor, "moved_bytes"):
+        return compressor.moved_bytes(payloads, workers)
+    each = jax.tree.leaves(payloads, is_leaf=is_payload)
+    return sum(collectives.moved_bytes(payload, workers) for payload in each)
+
+
 def worker_mean(values: Any, axis_name: Any) -> Any:
     """Mean over the workers of a named axis; the values themselves where there is none."""
     return values if axis_name is None else lax.pmean(values, axis_name)
@@ -92,8 +112,7 @@ class LeafCompressor:
     def aggregate_leaf(self, payload: Any, u: jax.Array, state: Any, axis_name: Any) -> Aggregate:
         """The plain mean of what the workers sent."""
         del u
-        sent = payload.to_dense()
-        return Aggregate(worker_mean(sent, axis_name), sent, state)
+        return Aggregate(collectives.mean(payload, axis_name), payload.to_dense(), state)
 
     def init(self, params: Any) -> LeafwiseState:
         check_floating(params)

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from sparsetrain import collectives, varying
 from sparsetrain.compress import entries
 from sparsetrain.compress.compressor import Aggregate
 from sparsetrain.compress.density import Density, check
@@ -123,6 +124,7 @@ class GlobalMerge(TopK):
         count = lax.pmax(payload.count, axis_name)  # A silent worker has none.
         own = Pairs(payload.indices, payload.values)
         merged, path = merge_all(own, u.size, count, axis_name)
+        merged = varying.agreed(axis_name, merged)
         mean = jnp.zeros((u.size,), u.dtype)
         mean = mean.at[merged.indices].set(
             merged.values / lax.psum(1, axis_name), mode="drop", unique_indices=True
@@ -130,6 +132,15 @@ class GlobalMerge(TopK):
         arrived = jnp.zeros((u.size,), bool).at[path].set(True, mode="drop")
         accepted = jnp.where(arrived.reshape(u.shape), sent, 0)
         return Aggregate(mean.reshape(u.shape), accepted, state)
+
+    def moved_bytes(self, payloads: Any, workers: int) -> int:
+        """Pairs to a partner, in each of log2 W rounds; twice more for one of a spare couple.
+
+        Not the all-reduce of `varying.agreed`, which is JAX's and not the method's.
+        """
+        size = sum(collectives.pair_bytes(payloads))
+        rounds = int(math.log2(workers))
+        return size * (rounds + (2 if workers > 2**rounds else 0))
 
 
 def global_merge_top_k(density: Density) -> GlobalMerge:
@@ -147,9 +158,8 @@ def global_merge_top_k(density: Density) -> GlobalMerge:
     Returns:
       A compressor. Biased, needs error feedback: what does not arrive goes back into the memory.
       Neither an all-reduce nor an all-gather: log2 W messages of k entries; payloads count one of
-      them. Any number of workers will do. Under `shard_map` the update may not leave by
-      `out_specs=P()` unless `check_vma=False`: it is the same everywhere, but of what came by
-      `ppermute` JAX cannot know that.
+      them. Any number of workers will do. Under `shard_map` an all-reduce of the result tells
+      JAX that it is the same everywhere, which it cannot know of what came by `ppermute`.
 
     Raises:
       ValueError: density out of range or a plain function.

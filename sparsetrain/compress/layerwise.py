@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from sparsetrain import numerics, selection, varying
-from sparsetrain.compress.compressor import Aggregate, check_floating, worker_mean
+from sparsetrain import collectives, numerics, selection, varying
+from sparsetrain.compress.compressor import Aggregate, check_floating
 from sparsetrain.compress.layerwise_adjust import PAIRINGS, adjusted
 from sparsetrain.compress.layerwise_split import largest_remainder, split
 from sparsetrain.payload import SparseTree, golomb_parameter
@@ -94,7 +94,8 @@ class Layerwise:
             rest = lax.psum(rest, axis_name)
             counts = whole + largest_remainder(rest, workers, slots - jnp.sum(whole))
             state = state._replace(counts=counts)
-        return Aggregate(worker_mean(sent, axis_name), sent, state)
+        mean = jax.tree.unflatten(jax.tree.structure(u), collectives.mean(payloads, axis_name))
+        return Aggregate(mean, sent, state)
 
 
 def layerwise(

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from sparsetrain import collectives
 from sparsetrain.compress import entries
 from sparsetrain.compress.compressor import Aggregate, LeafCompressor, accumulated, worker_mean
 from sparsetrain.compress.density import Density, capacity, check, count_at
@@ -49,6 +50,10 @@ class LeaderTopK(LeafCompressor):
 
         own = u.reshape(-1).at[indices].get(mode="fill", fill_value=0, unique_indices=True)
         return Aggregate(scattered(worker_mean(own, axis_name)), scattered(own), state)
+
+    def moved_bytes(self, payloads: Any, workers: int) -> int:
+        """The leader's positions, by a sum, and everybody's values there, in a ring."""
+        return collectives.ring_bytes(sum(collectives.pair_bytes(payloads)), workers)
 
 
 def leader_top_k(density: Density) -> LeaderTopK:

@@ -18,6 +18,7 @@ class Ledger(NamedTuple):
 
     payload_bits: BitCount  # as the papers count: positions, values, means
     wire_bytes: BitCount  # whole messages, with headers, padding and frame
+    moved_bytes: BitCount  # what left this worker in the collectives, which carry fixed shapes
     dense_bits: BitCount  # the same updates uncompressed, every optimizer step
     last_payload_bits: BitCount
     last_wire_bytes: BitCount
@@ -43,8 +44,8 @@ def with_step(ledger: Ledger, params: Any) -> Ledger:
     )
 
 
-def with_message(ledger: Ledger, payloads: Any, speaks: jax.Array) -> Ledger:
-    """The payloads of one message added; nothing where the worker did not speak."""
+def with_message(ledger: Ledger, payloads: Any, speaks: jax.Array, moved: int = 0) -> Ledger:
+    """The payloads of one message added; nothing but what moved where the worker did not speak."""
     sent = jax.tree.leaves(payloads, is_leaf=is_payload)
     bits = total([payload.payload_bits() for payload in sent]).if_true(speaks)
     frame = BitCount.of(FRAME_BYTES)
@@ -52,6 +53,7 @@ def with_message(ledger: Ledger, payloads: Any, speaks: jax.Array) -> Ledger:
     return ledger._replace(
         payload_bits=ledger.payload_bits.plus(bits),
         wire_bytes=ledger.wire_bytes.plus(wire),
+        moved_bytes=ledger.moved_bytes.plus(BitCount.of(moved)),
         last_payload_bits=bits,
         last_wire_bytes=wire,
     )
@@ -86,7 +88,7 @@ def report(state: Any) -> dict[str, float]:
         is summed over.
 
     Returns:
-      "bits_sent", "wire_bytes" and "dense_bits" in total (exact Python integers), "bits_this_step",
+      "bits_sent", "wire_bytes", "moved_bytes" and "dense_bits" in total (exact Python integers), "bits_this_step",
       and "compression_ratio" = dense bits / bits sent; empty where there is no ledger.
 
     Example:
@@ -106,6 +108,7 @@ def report(state: Any) -> dict[str, float]:
     return {
         "bits_sent": sent,
         "wire_bytes": sum(whole(each.wire_bytes) for each in ledgers),
+        "moved_bytes": sum(whole(each.moved_bytes) for each in ledgers),
         "dense_bits": dense,
         "bits_this_step": sum(whole(each.last_payload_bits) for each in ledgers),
         "compression_ratio": dense / sent if sent else float("inf"),

@@ -7,14 +7,14 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from sparsetrain import numerics, varying
+from sparsetrain import collectives, numerics, varying
 from sparsetrain.compress.compressor import (
     Aggregate,
     LeafCompressor,
     LeafwiseState,
     worker_mean,
 )
-from sparsetrain.payload import Dense, DenseAtFirst, LowRank, Payload
+from sparsetrain.payload import Dense, DenseAtFirst, LowRank, Payload, is_payload
 
 
 class Factor(NamedTuple):
@@ -80,6 +80,18 @@ class PowerCompressor(LeafCompressor):
             # The same on all workers, and known to be: else vmap would run both branches.
             is_dense = lax.pmax(is_dense.astype(jnp.int32), axis_name) > 0
         return varying.cond(is_dense, whole, in_factors)
+
+    def moved_bytes(self, payloads: Any, workers: int) -> int:
+        """Two factors, or the whole tensor, in a ring."""
+        each = jax.tree.leaves(payloads, is_leaf=is_payload)
+        return collectives.ring_bytes(sum(map(_held_bytes, each)), workers)
+
+
+def _held_bytes(payload: Any) -> int:
+    # Of the two forms of a round without factors yet the larger: which one moves is data.
+    if isinstance(payload, DenseAtFirst):
+        return max(_held_bytes(payload.dense), _held_bytes(payload.factors))
+    return sum(leaf.nbytes for leaf in jax.tree.leaves(payload))
 
 
 def factored(

@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from sparsetrain import numerics, selection, varying
-from sparsetrain.compress.compressor import Aggregate, check_floating, worker_mean
+from sparsetrain import collectives, numerics, selection, varying
+from sparsetrain.compress.compressor import Aggregate, check_floating
 from sparsetrain.compress.top_k import TreeState
 from sparsetrain.payload import SparseTree
 from sparsetrain.selection.layer_entries import largest
@@ -123,7 +123,8 @@ class NormProportional:
         self, payloads: SparseTree, u: Any, state: TreeState, axis_name: Any
     ) -> Aggregate:
         sent = jax.tree.unflatten(jax.tree.structure(u), payloads.to_dense())
-        return Aggregate(worker_mean(sent, axis_name), sent, state)
+        mean = jax.tree.unflatten(jax.tree.structure(u), collectives.mean(payloads, axis_name))
+        return Aggregate(mean, sent, state)
 
 
 def norm_proportional(density: float, *, parts: int = 1) -> NormProportional:

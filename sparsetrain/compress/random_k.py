@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from sparsetrain import collectives
 from sparsetrain.compress import entries
 from sparsetrain.compress.compressor import Aggregate, LeafCompressor, worker_mean
 from sparsetrain.compress.density import Density, capacity, check, count_at
@@ -39,6 +40,10 @@ class RandomK(LeafCompressor):
         # Positions agree, so only the K values move.
         mean = payload.scattered(worker_mean(payload.values, axis_name))
         return Aggregate(mean, payload.to_dense(), state)
+
+    def moved_bytes(self, payloads: Any, workers: int) -> int:
+        """Values alone, in a ring."""
+        return collectives.ring_bytes(collectives.pair_bytes(payloads)[1], workers)
 
 
 def random_k(density: Density, key: Any, unbiased: bool = False) -> RandomK:

@@ -1,13 +1,13 @@
 """Signs: one bit an entry. Majority vote (signSGD, Signum), and scaled signs for error feedback."""
 
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from sparsetrain import numerics
+from sparsetrain import collectives, numerics
 from sparsetrain.compress.compressor import Aggregate, LeafCompressor
 from sparsetrain.payload import Payload, Sign
 
@@ -17,6 +17,8 @@ class SignVote(LeafCompressor):
     """See `sign`."""
 
     momentum: float | None = None
+    # The result is a vote of those who spoke, not a mean.
+    averages: ClassVar[bool] = False
 
     def init_leaf(self, leaf: jax.Array) -> Any:
         if self.momentum is None:
@@ -40,7 +42,7 @@ class SignVote(LeafCompressor):
         if axis_name is None:
             return Aggregate(vote, vote, state)
         voters = lax.psum(payload.high, axis_name)
-        votes = lax.psum(vote, axis_name)
+        votes = collectives.mean(payload, axis_name)
         one = (voters > 0).astype(vote.dtype)
         return Aggregate(jnp.where(votes >= 0, one, -one), vote, state)
 

@@ -6,13 +6,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from sparsetrain import selection
+from sparsetrain import collectives, selection
 from sparsetrain.compress import entries
 from sparsetrain.compress.compressor import (
     Aggregate,
     LeafCompressor,
     check_floating,
-    worker_mean,
 )
 from sparsetrain.compress.density import Density, ScheduledDensity, capacity, check, count_at
 from sparsetrain.payload import Payload, Sparse, SparseTree, golomb_parameter
@@ -137,7 +136,8 @@ class GlobalTopK:
         self, payloads: SparseTree, u: Any, state: TreeState, axis_name: Any
     ) -> Aggregate:
         sent = jax.tree.unflatten(jax.tree.structure(u), payloads.to_dense())
-        return Aggregate(worker_mean(sent, axis_name), sent, state)
+        mean = jax.tree.unflatten(jax.tree.structure(u), collectives.mean(payloads, axis_name))
+        return Aggregate(mean, sent, state)
 
 
 def largest_of_slots(

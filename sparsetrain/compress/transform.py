@@ -5,9 +5,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jax import lax
 
 from sparsetrain.compress import ledger
-from sparsetrain.compress.compressor import Compressor, check_floating
+from sparsetrain.compress.compressor import Compressor, check_floating, moved_bytes
 from sparsetrain.compress.ledger import Ledger
 from sparsetrain.compress.memory import Memory, residual
 from sparsetrain.payload import is_payload
@@ -50,7 +51,8 @@ def exchange(
     Returns:
       A transformation whose updates are what all workers agree upon. What is fed back depends on
       where it stands in the chain, see `sparsetrain.compress.memory`. A worker with a NaN or an
-      infinity in its gradient sends nothing that round, keeps its memory and counts the event.
+      infinity in its gradient sends nothing that round, keeps its memory and counts the event; the
+      mean is then over the others.
 
     Raises:
       TypeError: an argument that is no compressor or no memory; at `init`, a leaf that is not
@@ -110,9 +112,15 @@ def one_round(
     mean, accepted, compressor_state = compressor.aggregate(
         payloads, u, compressor_state, axis_name
     )
+    if axis_name is not None and getattr(compressor, "averages", True):
+        # The mean is over those who spoke; exactly the plain one where all did.
+        speakers = lax.psum(speaks.astype(jnp.float32), axis_name)
+        share = lax.axis_size(axis_name) / jnp.maximum(speakers, 1.0)
+        mean = jax.tree.map(lambda leaf: leaf * share.astype(leaf.dtype), mean)
     new = memory.update(u, accepted, payloads, remembered)
     kept = jax.tree.map(lambda new, old: jnp.where(speaks, new, old), new, state.memory)
-    book = ledger.with_message(state.ledger, payloads, speaks)
+    moved = moved_bytes(compressor, payloads, axis_name)
+    book = ledger.with_message(state.ledger, payloads, speaks, moved)
     nonfinite = state.nonfinite + (~speaks).astype(jnp.int32)
     return Round(mean, accepted, compressor_state, kept, book, nonfinite)
 

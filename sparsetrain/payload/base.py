@@ -3,6 +3,7 @@
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from sparsetrain.payload.bit_count import BitCount, total
 
@@ -26,6 +27,18 @@ class Payload:
         On the wire every section begins at a whole byte.
         """
         raise NotImplementedError
+
+    def nothing(self) -> jax.Array:
+        """Zeros to which payloads of this shape can be added."""
+        return jnp.zeros_like(self.to_dense())
+
+    def added_to(self, total: jax.Array) -> jax.Array:
+        """A sum of dense forms with this one in it."""
+        return total + self.to_dense()
+
+    def shaped(self, total: jax.Array) -> Any:
+        """Such a sum as `to_dense` would return it."""
+        return total
 
     def silenced(self, speaks: jax.Array) -> "Payload":
         """The payload, or one that decodes to zeros where `speaks` (bool scalar) is false."""

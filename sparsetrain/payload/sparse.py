@@ -62,6 +62,23 @@ class _Positions(Payload):
         flat = flat.at[self.indices].set(values, mode="drop", unique_indices=True)
         return flat.reshape(self.shape)
 
+    def nothing(self) -> jax.Array:
+        return jnp.zeros((self.entries,), self.slot_values().dtype)
+
+    def added_to(self, total: jax.Array) -> jax.Array:
+        # Only the used entries are touched.
+        return total.at[self.indices].add(self.slot_values(), mode="drop", unique_indices=True)
+
+    def shaped(self, total: jax.Array) -> jax.Array:
+        return total.reshape(self.shape)
+
+    def to_dense(self) -> jax.Array:
+        return self.scattered(self.slot_values())
+
+    def slot_values(self) -> jax.Array:
+        """[K] float, values of the slots, zero in unused ones."""
+        raise NotImplementedError
+
     def _unused_if_silent(self, speaks: jax.Array) -> dict[str, Any]:
         # Distinct numbers beyond the tensor, so that scatters may still take them for unique.
         return {
@@ -91,8 +108,8 @@ class Sparse(_Positions):
 
     values: Any
 
-    def to_dense(self) -> jax.Array:
-        return self.scattered(self.values)
+    def slot_values(self) -> jax.Array:
+        return self.values
 
     def sections(self) -> dict[str, BitCount]:
         bits = 8 * self.values.dtype.itemsize
@@ -133,8 +150,8 @@ class SparseBinary(_Positions):
 
     mean: Any
 
-    def to_dense(self) -> jax.Array:
-        return self.scattered(jnp.where(self.is_used(), self.mean, jnp.zeros_like(self.mean)))
+    def slot_values(self) -> jax.Array:
+        return jnp.where(self.is_used(), self.mean, jnp.zeros_like(self.mean))
 
     def sections(self) -> dict[str, BitCount]:
         return {**self.position_sections(), "mean": BitCount.of(FLOAT_BITS)}
@@ -157,9 +174,9 @@ class SparseTernary(_Positions):
     mean: Any
     negative: Any
 
-    def to_dense(self) -> jax.Array:
+    def slot_values(self) -> jax.Array:
         values = jnp.where(self.negative, -self.mean, self.mean)
-        return self.scattered(jnp.where(self.is_used(), values, jnp.zeros_like(values)))
+        return jnp.where(self.is_used(), values, jnp.zeros_like(values))
 
     def sections(self) -> dict[str, BitCount]:
         mean = BitCount.of(FLOAT_BITS)

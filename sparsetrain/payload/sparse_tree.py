@@ -70,10 +70,17 @@ class SparseTree(Payload):
 
     def to_dense(self) -> list[jax.Array]:
         """The leaves, in order."""
+        return self.shaped(self.added_to(self.nothing()))
+
+    def nothing(self) -> jax.Array:
+        return jnp.zeros((self.entries,), self.values.dtype)
+
+    def added_to(self, total: jax.Array) -> jax.Array:
         # One scatter: one for each of hundreds of leaves would read all K slots every time.
-        flat = jnp.zeros((self.entries,), self.values.dtype)
-        flat = flat.at[self.positions()].set(self.values, mode="drop", unique_indices=True)
-        parts = jnp.split(flat, np.cumsum(self.sizes)[:-1]) if self.shapes else []
+        return total.at[self.positions()].add(self.values, mode="drop", unique_indices=True)
+
+    def shaped(self, total: jax.Array) -> list[jax.Array]:
+        parts = jnp.split(total, np.cumsum(self.sizes)[:-1]) if self.shapes else []
         return [part.reshape(shape) for part, shape in zip(parts, self.shapes, strict=True)]
 
     def code_parameter(self) -> jax.Array:

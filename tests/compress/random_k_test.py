@@ -67,7 +67,7 @@ def test_workers_agree_on_positions_and_nothing_is_lost():
 def test_who_is_silent_still_receives():
     g = jnp.ones((4, 10)).at[2, 0].set(jnp.nan)
     updates, states = exchange_of_four(compress.random_k(0.3, KEY), None, 1, g)
-    assert sorted(updates[0].tolist()) == [0] * 7 + [0.75] * 3
+    assert sorted(updates[0].tolist()) == [0] * 7 + [1.0] * 3
     assert states.nonfinite.tolist() == [0, 0, 1, 0]
     assert states.ledger.last_payload_bits.low.tolist() == [96, 96, 0, 96]
 
