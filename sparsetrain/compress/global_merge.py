@@ -134,13 +134,13 @@ class GlobalMerge(TopK):
         return Aggregate(mean.reshape(u.shape), accepted, state)
 
     def moved_bytes(self, payloads: Any, workers: int) -> int:
-        """Pairs to a partner, in each of log2 W rounds; twice more for one of a spare couple.
-
-        Not the all-reduce of `varying.agreed`, which is JAX's and not the method's.
+        """Pairs to a partner in each of log2 W rounds, twice more for one of a spare couple; and the result,
+        in a ring, for `varying.agreed`.
         """
         size = sum(collectives.pair_bytes(payloads))
         rounds = int(math.log2(workers))
-        return size * (rounds + (2 if workers > 2**rounds else 0))
+        sent = size * (rounds + (2 if workers > 2**rounds else 0))
+        return sent + collectives.ring_bytes(size, workers)
 
 
 def global_merge_top_k(density: Density) -> GlobalMerge:

@@ -30,7 +30,8 @@ class Payload:
 
     def nothing(self) -> jax.Array:
         """Zeros to which payloads of this shape can be added."""
-        return jnp.zeros_like(self.to_dense())
+        dense = jax.eval_shape(lambda: self.to_dense())
+        return jnp.zeros(dense.shape, dense.dtype)
 
     def added_to(self, total: jax.Array) -> jax.Array:
         """A sum of dense forms with this one in it."""

@@ -20,6 +20,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from sparsetrain import tree, varying
+from sparsetrain.compress.ledger import Ledger
 from sparsetrain.compress.local_steps import LocalStepsState, sync
 
 
@@ -63,17 +64,18 @@ class DataParallel:
         params = jax.tree.map(np.asarray, params)
         self._differs = differs = self.differs(params)
         specs = jax.tree.map(lambda own: self._rows if own else P(), differs)
+        shardings = jax.tree.map(lambda spec: NamedSharding(self._mesh, spec), specs)
         self._compiled = jax.jit(
             self._on_workers(
                 functools.partial(self._turn, differs), (specs, self._rows), (specs, P())
             ),
             donate_argnums=0,
+            out_shardings=(shardings, NamedSharding(self._mesh, P())),
         )
 
         def start(params: Any) -> Trained:
             return self._stacked(differs, Trained(params, self._tx.init(params)))
 
-        shardings = jax.tree.map(lambda spec: NamedSharding(self._mesh, spec), specs)
         return jax.jit(self._on_workers(start, P(), specs), out_shardings=shardings)(params)
 
     def place(self, batch: Any) -> Any:
@@ -116,7 +118,10 @@ class DataParallel:
         """
         if self._differs is None or not any(jax.tree.leaves(self._differs.params)):
             return trained.params
-        return sync(jax.tree.map(lambda leaf: leaf[0], trained.params), trained.opt_state)
+        one = jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), trained.params
+        )
+        return sync(one, trained.opt_state)
 
     def differs(self, params: Any) -> Trained:
         """Which leaves differ between workers: read off the types that a step gives them.
@@ -131,7 +136,13 @@ class DataParallel:
           ValueError: workers would drift apart, see `data_parallel`.
         """
         example = jax.eval_shape(lambda p: Trained(p, self._tx.init(p)), params)
-        differs, known = jax.tree.map(lambda _: False, example), None
+        # Every worker keeps its own accounts, even where all send alike.
+        differs = jax.tree.map(
+            lambda node: jax.tree.map(lambda _: isinstance(node, Ledger), node),
+            example,
+            is_leaf=lambda node: isinstance(node, Ledger),
+        )
+        known = None
         while differs != known:
             # What differs makes other things differ at the next step.
             known = differs

@@ -1,0 +1,129 @@
+"""What `data_parallel_test.py` runs on four devices: workers on devices do what simulated ones do."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from sparsetrain import compress, runtime
+
+WORKERS, STEPS = 4, 6
+SHAPES = {"kernel": (24, 10), "bias": (10,)}
+
+
+def loss(params, batch):
+    x, y = batch
+    return jnp.mean((x @ params["kernel"] + params["bias"] - y) ** 2)
+
+
+def begin():
+    rng = np.random.default_rng(7)
+    return {name: rng.normal(size=shape).astype(np.float32) for name, shape in SHAPES.items()}
+
+
+def batches():
+    rng = np.random.default_rng(8)
+    shapes = ((WORKERS * 2, 24), (WORKERS * 2, 10))
+    for _ in range(STEPS):
+        yield tuple(rng.normal(size=shape).astype(np.float32) for shape in shapes)
+
+
+def by_exchange(compressor, memory=None):
+    sending = compress.exchange(compressor, memory, axis_name="workers")
+    return optax.chain(sending, optax.adam(1e-2))
+
+
+METHODS = {
+    "top_k": lambda: by_exchange(compress.top_k(0.1)),
+    "dense because it moves less": lambda: by_exchange(compress.top_k(0.6)),
+    "global_top_k": lambda: by_exchange(compress.global_top_k(0.1)),
+    "layerwise": lambda: by_exchange(compress.layerwise(0.1)),
+    "random_k": lambda: by_exchange(compress.random_k(0.1, jax.random.key(0))),
+    "leader_top_k": lambda: by_exchange(compress.leader_top_k(0.1)),
+    "global_merge_top_k": lambda: by_exchange(compress.global_merge_top_k(0.1)),
+    "sparse_ternary": lambda: by_exchange(compress.sparse_ternary(0.1)),
+    "sign": lambda: by_exchange(compress.sign(), compress.no_memory()),
+    "low_rank": lambda: by_exchange(
+        compress.low_rank(2, key=jax.random.key(1), min_compression_rate=1.0)
+    ),
+    "local_steps": lambda: compress.local_steps(
+        optax.adam(1e-2),
+        3,
+        compress.sparse_binary(0.1),
+        optax.sgd(0.7, momentum=0.9, nesterov=True),
+        axis_name="workers",
+    ),
+}
+
+
+def on_devices(tx, explicit):
+    """Parameters agreed upon, and the ledger, after some steps."""
+    run = runtime.data_parallel(loss, tx, runtime.worker_mesh(explicit=explicit))
+    trained = run.init(begin())
+    for batch in batches():
+        trained, _ = run.step(trained, run.place(batch))
+    return run.params(trained), trained.opt_state
+
+
+def simulated(tx):
+    """The same by `vmap`."""
+
+    def step(params, state, batch):
+        updates, state = tx.update(jax.grad(loss)(params, batch), state, params)
+        return optax.apply_updates(params, updates), state
+
+    params = jax.tree.map(lambda leaf: np.stack([leaf] * WORKERS), begin())
+    state = jax.vmap(tx.init)(params)
+    step = jax.jit(jax.vmap(step, axis_name="workers"))
+    for batch in batches():
+        rows = jax.tree.map(lambda leaf: leaf.reshape(WORKERS, -1, *leaf.shape[1:]), batch)
+        params, state = step(params, state, rows)
+    return jax.tree.map(lambda leaf: leaf[0], params), state
+
+
+def check(name):
+    apart, by_vmap = simulated(METHODS[name]())
+    for explicit in (False, True):
+        together, by_devices = on_devices(METHODS[name](), explicit)
+        # Sums over workers may be taken in another order, and moments pass the difference on.
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-6), together, apart
+        )
+        assert compress.report(by_devices) == compress.report(by_vmap)
+
+
+def each_gradient_is_its_own():
+    """A compressor that notes what it sees, without an exchange: rows, not their sum."""
+
+    def init(params):
+        return jax.tree.map(jnp.zeros_like, params)
+
+    seen = optax.GradientTransformation(init, lambda g, state, params=None: (g, g))
+    tx = optax.chain(seen, compress.exchange(compress.top_k(0.5), axis_name="workers"))
+    run = runtime.data_parallel(lambda w, x: jnp.vdot(w, x[0]), tx, runtime.worker_mesh())
+    rows = np.arange(12, dtype=np.float32).reshape(4, 3)
+    trained, value = run.step(run.init(np.ones(3, np.float32)), run.place(rows))
+    np.testing.assert_array_equal(trained.opt_state[0], rows)
+    assert float(value) == rows.sum() / 4
+
+
+def who_is_not_finite_is_left_out():
+    tx = optax.chain(compress.exchange(compress.top_k(1.0), axis_name="workers"), optax.sgd(1.0))
+    run = runtime.data_parallel(lambda w, x: jnp.vdot(w, x[0]), tx, runtime.worker_mesh())
+    rows = np.arange(12, dtype=np.float32).reshape(4, 3)
+    rows[2, 1] = np.nan
+    trained, _ = run.step(run.init(np.zeros(3, np.float32)), run.place(rows))
+    np.testing.assert_allclose(trained.params, -rows[[0, 1, 3]].mean(0), rtol=1e-6)
+    assert trained.opt_state[0].nonfinite.tolist() == [0, 0, 1, 0]
+
+
+CHECKS = {name: lambda name=name: check(name) for name in METHODS} | {
+    "gradients": each_gradient_is_its_own,
+    "not finite": who_is_not_finite_is_left_out,
+}
+
+if __name__ == "__main__":
+    assert jax.device_count() == WORKERS
+    for name, run_check in CHECKS.items():
+        run_check()
+        print(f"passed: {name}", flush=True)
