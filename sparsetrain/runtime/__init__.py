@@ -1,6 +1,10 @@
-"""Many workers: devices as workers, one step for all of them, processes that start and fail together."""
+"""Many workers: devices as workers, one step for all of them, and what their exchange costs.
 
+Nothing here replaces JAX's own distributed runtime; this room is built on it.
+"""
+
+from sparsetrain.runtime import cost_model
 from sparsetrain.runtime.data_parallel import DataParallel, Trained, data_parallel
 from sparsetrain.runtime.mesh import worker_mesh
 
-__all__ = ["DataParallel", "Trained", "data_parallel", "worker_mesh"]
+__all__ = ["DataParallel", "Trained", "cost_model", "data_parallel", "worker_mesh"]

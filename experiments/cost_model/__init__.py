@@ -1,0 +1,1 @@
+"""Which exchange wins, with how many workers, on which network."""
