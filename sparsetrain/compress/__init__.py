@@ -2,6 +2,7 @@
 
 from sparsetrain.compress.compressor import Aggregate, Compressor, LeafCompressor
 from sparsetrain.compress.deep_gradient import deep_gradient, sampled_top_k
+from sparsetrain.compress.dense import dense
 from sparsetrain.compress.density import scheduled, warm_up
 from sparsetrain.compress.global_merge import global_merge_top_k
 from sparsetrain.compress.gradient_dropping import gradient_dropping
@@ -28,6 +29,7 @@ from sparsetrain.compress.variance_ratio import gradient_scales, initial_densiti
 
 # Compressor by name, for configs and for the contract tests. A new one is one file and one line here.
 COMPRESSORS = {
+    "dense": dense,
     "global_merge_top_k": global_merge_top_k,
     "global_top_k": global_top_k,
     "gradient_dropping": gradient_dropping,
@@ -60,6 +62,7 @@ __all__ = [
     "both_ways",
     "compression_ratio",
     "deep_gradient",
+    "dense",
     "exchange",
     "find_ledgers",
     "global_merge_top_k",

@@ -10,9 +10,10 @@ import jax
 import ml_collections
 import optax
 
-from sparsetrain import backward, compress, data, masks
+from sparsetrain import backward, compress, data, masks, runtime
 from sparsetrain.models import MLP
 from sparsetrain.training import step
+from sparsetrain.training.workers import Workers
 
 MODELS: dict[str, Callable[..., Any]] = {"mlp": MLP}
 OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
@@ -145,6 +146,7 @@ def optimizer(
     row_sparse: bool,
     exchange: ml_collections.ConfigDict | ml_collections.FrozenConfigDict | None = None,
     sparsity: ml_collections.ConfigDict | ml_collections.FrozenConfigDict | None = None,
+    axis_name: str | None = None,
 ) -> optax.GradientTransformation:
     """The optimizer of the parameters, behind a compressed exchange and under masks if they are asked
     for, wrapped so that it carries the memory.
@@ -154,12 +156,14 @@ def optimizer(
       row_sparse: whether kernels have row-sparse gradients.
       exchange: the `compress` section, see `compressed`; None for no exchange.
       sparsity: the `masks` section, see `masked`; None for dense weights.
+      axis_name: of the workers, None for one.
 
     Returns:
       A transformation of whole variables.
 
     Raises:
-      ValueError: an unknown name, or an exchange or masks of row-sparse gradients.
+      ValueError: an unknown name, an exchange or masks of row-sparse gradients, or several workers
+        who exchange nothing.
     """
     table = ROW_SPARSE_OPTIMIZERS if row_sparse else OPTIMIZERS
     factory = lookup(table, config.name, "optimizer.name")
@@ -171,20 +175,25 @@ def optimizer(
                 f"compress.name={exchange.name!r}: row-sparse gradients are not compressed further; "
                 "set backward.row_sparse=False or compress.name=none"
             )
-        tx = compressed(exchange, tx)
+        tx = compressed(exchange, tx, axis_name)
+    elif axis_name is not None:
+        raise ValueError(
+            "workers: several of them need an exchange; set compress.name=dense, or top_k, ..."
+        )
     if sparsity is not None and sparsity.name != "none":
         if row_sparse:
             raise ValueError(
                 f"masks.name={sparsity.name!r}: row-sparse gradients have no masks; "
                 "set backward.row_sparse=False or masks.name=none"
             )
-        tx = masked(sparsity, tx)
+        tx = masked(sparsity, tx, axis_name)
     return backward.carry_memory(tx)
 
 
 def compressed(
     config: ml_collections.ConfigDict | ml_collections.FrozenConfigDict,
     inner: optax.GradientTransformation,
+    axis_name: str | None = None,
 ) -> optax.GradientTransformation:
     """An optimizer whose gradients, or whose progress over several steps, are compressed.
 
@@ -192,6 +201,7 @@ def compressed(
       config: `name` (of `compress.COMPRESSORS`), `every` (1 compresses gradients, more local
         steps), `memory` (of `MEMORIES`), and the settings of both.
       inner: the optimizer.
+      axis_name: of the workers, None for one.
 
     Returns:
       `compress.exchange` before the optimizer, or `compress.local_steps` around it.
@@ -203,13 +213,16 @@ def compressed(
     compressor = _made(compress.COMPRESSORS, "name", settings)
     memory = _made(MEMORIES, "memory", settings)
     if config.every > 1:
-        return compress.local_steps(inner, config.every, compressor, memory=memory)
-    return optax.chain(compress.exchange(compressor, memory), inner)
+        return compress.local_steps(
+            inner, config.every, compressor, memory=memory, axis_name=axis_name
+        )
+    return optax.chain(compress.exchange(compressor, memory, axis_name=axis_name), inner)
 
 
 def masked(
     config: ml_collections.ConfigDict | ml_collections.FrozenConfigDict,
     inner: optax.GradientTransformation,
+    axis_name: str | None = None,
 ) -> optax.GradientTransformation:
     """An optimizer that owns masks.
 
@@ -218,6 +231,7 @@ def masked(
         `dense` (regex, or None), `structure` ("unstructured", or (rows, columns) of blocks), `key`,
         and the settings of the method. Paths begin with "params/".
       inner: the optimizer.
+      axis_name: of the workers, None for one.
 
     Returns:
       The wrapper around it.
@@ -225,11 +239,40 @@ def masked(
     Raises:
       ValueError: an unknown name, or a setting out of range or missing.
     """
-    settings = {**config, "key": jax.random.key(config.key)}
+    settings = {**config, "key": jax.random.key(config.key), "axis_name": axis_name}
     settings["partitions"] = masks.partitions(dict(config.partitions), dense=config.dense)
     if config.structure != "unstructured":
         settings["structure"] = masks.block(*config.structure)
     return _made(masks.METHODS, "name", settings, "masks", inner)
+
+
+def workers(count: int) -> Workers:
+    """Who trains: the devices of all processes, or so many simulated ones in a single process.
+
+    Args:
+      count: of the config; with several processes the number of their devices, or 1 for "as many".
+
+    Returns:
+      The workers.
+
+    Raises:
+      ValueError: a number below 1, or another than that of the devices of several processes.
+
+    Example:
+      >>> workers(4).count, workers(4).mesh
+      (4, None)
+    """
+    if count < 1:
+        raise ValueError(f"workers={count}: must be at least 1")
+    if jax.process_count() == 1:
+        return Workers(count)
+    devices = jax.device_count()
+    if count not in (1, devices):
+        raise ValueError(
+            f"workers={count}: {jax.process_count()} processes have {devices} devices, a worker each; "
+            f"set workers={devices}, or start as many processes"
+        )
+    return Workers(devices, runtime.worker_mesh())
 
 
 def model(
@@ -266,10 +309,14 @@ def functions(
     compress_config: ml_collections.FrozenConfigDict,
     classes: int,
     masks_config: ml_collections.FrozenConfigDict | None = None,
+    workers: Workers | None = None,
 ) -> tuple[Any, optax.GradientTransformation, step.Functions]:
     """Model, optimizer and compiled functions; runs that differ only in their seed share them."""
     table = rules(backward_config)
     row_sparse = bool(backward_config.row_sparse) and bool(table)
     sparse = model(model_config, table, classes, row_sparse)
-    transformation = optimizer(optimizer_config, row_sparse, compress_config, masks_config)
-    return sparse, transformation, step.make(sparse, transformation)
+    workers = workers or Workers()
+    transformation = optimizer(
+        optimizer_config, row_sparse, compress_config, masks_config, workers.axis_name
+    )
+    return sparse, transformation, step.make(sparse, transformation, workers)

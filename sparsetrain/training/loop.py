@@ -12,7 +12,8 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from sparsetrain import compress, data, masks
+from sparsetrain import compress, data, masks, tree
+from sparsetrain.compress.ledger import Ledger
 from sparsetrain.training import build, measure, state, step
 from sparsetrain.training.checkpoint import Checkpoints
 from sparsetrain.training.metrics import (
@@ -26,7 +27,7 @@ from sparsetrain.training.progress import Progress, choose
 from sparsetrain.training.state import TrainState
 
 # Of a run with a compressed exchange, see `compress.report`.
-SENT = ("bits_sent", "wire_bytes", "dense_bits", "compression_ratio")
+SENT = ("bits_sent", "wire_bytes", "moved_bytes", "dense_bits", "compression_ratio")
 # Of a run with masks, see `masks.report`.
 MASKED = ("density", "mask_error")
 
@@ -75,7 +76,7 @@ def train_and_evaluate(
       the last epoch in nats, `gradient_angle` is in radians, `kept_fraction` the share of
       output-gradient entries that the rules keep, `memory_norm` the norm of the stored total,
       `seconds_per_step` the median over evaluations, without compilation; with a compressed
-      exchange also `bits_sent`, `wire_bytes`, `dense_bits` (exact totals of one worker) and
+      exchange also `bits_sent`, `wire_bytes`, `moved_bytes`, `dense_bits` (exact totals of all workers) and
       `compression_ratio`; with masks also `density` and `mask_error`, see `masks.report`.
 
     Raises:
@@ -103,10 +104,12 @@ class _Run:
         self.data = build.dataset(config.data)
         images, labels = self.data.train.images, self.data.train.labels
         self.batch_size = config.data.batch_size
-        if not 1 <= self.batch_size <= len(images):
+        self.workers = build.workers(config.get("workers", 1))
+        most = len(images) // self.workers.count
+        if not 1 <= self.batch_size <= most:
             raise ValueError(
-                f"data.batch_size={self.batch_size}: must lie in 1..{len(images)}, "
-                "the number of training examples"
+                f"data.batch_size={self.batch_size}: must lie in 1..{most}, "
+                "the number of training examples of a worker"
             )
         for field in ("epochs", "eval_every", "checkpoint_every", "steps_per_call"):
             if config[field] < 1:
@@ -118,13 +121,16 @@ class _Run:
             config.compress,
             int(labels.max()) + 1,
             config.get("masks"),
+            self.workers,
         )
-        self.per_epoch = len(images) // self.batch_size
+        self.per_epoch = len(images) // (self.batch_size * self.workers.count)
         self.total = config.epochs * self.per_epoch
         inputs = step.pixels(jnp.asarray(images[: self.batch_size]))
 
         def create() -> TrainState:
-            return state.create(model, optimizer, inputs, config.seed)
+            one = state.create(model, optimizer, inputs, config.seed)
+            own = self.workers.stacked((one.variables, one.opt_state))
+            return TrainState(one.step, own[0], own[1], one.key)
 
         abstract = jax.eval_shape(create)
         layers = model.layers(jax.random.key(0), inputs) if hasattr(model, "layers") else []
@@ -172,7 +178,7 @@ class _Run:
     def _train(self) -> None:
         config, functions = self.config, self.functions
         splits = {
-            name: jax.device_put((part.images, part.labels))
+            name: self.workers.shared((part.images, part.labels))
             for name, part in self.data._asdict().items()
         }
         images, labels = splits["train"]
@@ -206,7 +212,8 @@ class _Run:
     def _order(self, key: jax.Array, epoch: int) -> jax.Array:
         examples = len(self.data.train.images)
         order = data.epoch_permutation(key, epoch, examples)
-        return order[: self.per_epoch * self.batch_size].reshape(self.per_epoch, self.batch_size)
+        batch = self.batch_size * self.workers.count
+        return order[: self.per_epoch * batch].reshape(self.per_epoch, batch)
 
     def _evaluate(
         self,
@@ -216,7 +223,8 @@ class _Run:
         seconds: float,
         splits: dict[str, tuple[jax.Array, jax.Array]],
     ) -> None:
-        variables, accuracy = self.state.variables, self.functions.accuracy
+        # Those of one worker: with local steps, between two exchanges, his own.
+        variables, accuracy = self.workers.own(self.state.variables), self.functions.accuracy
         metrics = {
             "epoch": epoch,
             "train_loss": loss,
@@ -234,7 +242,8 @@ class _Run:
                 variables, images[:examples], labels[:examples], self.batch_size, self.sparse_paths
             )
             metrics |= {name: float(value) for name, value in angles.items()}
-        metrics |= compress.report(self.state.opt_state) | masks.report(self.state.opt_state)
+        metrics |= compress.report(self.workers.gathered(tree.nodes(Ledger, self.state.opt_state)))
+        metrics |= masks.report(self.workers.own(self.state.opt_state))
         for writer in self.writers:
             writer.write(done, metrics)
         self.progress.advance(done, metrics)

@@ -7,8 +7,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from sparsetrain import varying
 from sparsetrain.training import measure
 from sparsetrain.training.state import TrainState, dropout_key
+from sparsetrain.training.workers import Workers
 
 # Examples that pass the model at once when a whole split is evaluated.
 EVALUATION_ROWS = 1000
@@ -45,7 +47,9 @@ def without(variables: Mapping[str, Any], *collections: str) -> dict[str, Any]:
     return {name: part for name, part in variables.items() if name not in collections}
 
 
-def make(model: Any, optimizer: optax.GradientTransformation) -> Functions:
+def make(
+    model: Any, optimizer: optax.GradientTransformation, workers: Workers | None = None
+) -> Functions:
     """The functions of a run for a classifier of images.
 
     `train` takes the number of steps as data, so one compiled program serves every call: a whole
@@ -56,6 +60,8 @@ def make(model: Any, optimizer: optax.GradientTransformation) -> Functions:
       model: linen module or `backward.linen.sparsify` of one, called as `apply(variables, x,
         train=...)`.
       optimizer: transformation of the whole variables.
+      workers: who trains; None for one. With several, `variables` and `opt_state` have a leading axis
+        [W] in `train`, and a row of `order` has the batches of all of them, one behind the other.
 
     Returns:
       `Functions`.
@@ -72,6 +78,8 @@ def make(model: Any, optimizer: optax.GradientTransformation) -> Functions:
       >>> int(end.step)
       2
     """
+
+    workers = workers or Workers()
 
     def loss(
         variables: Any, images: jax.Array, labels: jax.Array, key: jax.Array | None = None
@@ -95,8 +103,11 @@ def make(model: Any, optimizer: optax.GradientTransformation) -> Functions:
         state: TrainState, images: jax.Array, labels: jax.Array, order: jax.Array
     ) -> tuple[TrainState, jax.Array]:
         batch = order[state.step % order.shape[0]]
+        key = dropout_key(state.key, state.step)
+        if workers.axis_name is not None:
+            key = jax.random.fold_in(key, jax.lax.axis_index(workers.axis_name))
         (value, changes), gradients = jax.value_and_grad(loss_and_changes, has_aux=True)(
-            state.variables, images[batch], labels[batch], dropout_key(state.key, state.step)
+            state.variables, images[batch], labels[batch], key
         )
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.variables)
         variables = {**optax.apply_updates(state.variables, updates), **changes}
@@ -105,14 +116,35 @@ def make(model: Any, optimizer: optax.GradientTransformation) -> Functions:
     def train(
         state: TrainState, images: jax.Array, labels: jax.Array, order: jax.Array, steps: jax.Array
     ) -> tuple[TrainState, jax.Array]:
+        """Steps of all workers, each with batches of its own."""
+        dealt = order.reshape(order.shape[0], workers.count, -1)
+        own, loss = workers.each(of_worker)(
+            (state.variables, state.opt_state), dealt, images, labels, state.step, state.key, steps
+        )
+        return TrainState(state.step + steps, own[0], own[1], state.key), loss
+
+    def of_worker(
+        own: tuple[Any, Any],
+        order: jax.Array,
+        images: jax.Array,
+        labels: jax.Array,
+        step: jax.Array,
+        key: jax.Array,
+        steps: jax.Array,
+    ) -> tuple[tuple[Any, Any], jax.Array]:
         def body(_: jax.Array, carry: tuple[TrainState, jax.Array]) -> tuple[TrainState, jax.Array]:
             state, total = carry
             state, value = one(state, images, labels, order)
-            return state, total + value
+            return varying.over(axes, (state, total + value))
 
-        start = (state, jnp.zeros([], jnp.float32))
+        # On a mesh all of a worker's own is said to differ, also what an exchange has made equal.
+        axes = varying.axes_of(own)
+        start = varying.over(
+            axes, (TrainState(step, own[0], own[1], key), jnp.zeros([], jnp.float32))
+        )
         state, total = jax.lax.fori_loop(0, steps, body, start)
-        return state, total / jnp.maximum(steps, 1).astype(jnp.float32)
+        mean = total / jnp.maximum(steps, 1).astype(jnp.float32)
+        return (state.variables, state.opt_state), mean
 
     def accuracy(variables: Any, images: jax.Array, labels: jax.Array) -> jax.Array:
         dense = without(variables, *SPARSE_COLLECTIONS)

@@ -1,0 +1,91 @@
+"""Workers of a run: one, several that are simulated on one device, or one on each device of all processes."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.experimental import multihost_utils
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+AXIS = "workers"
+
+
+@dataclasses.dataclass(frozen=True)
+class Workers:
+    """How many there are, and where.
+
+    Attributes:
+      count: W.
+      mesh: with the axis "workers"; None where one device simulates all of them.
+    """
+
+    count: int = 1
+    mesh: Mesh | None = None
+
+    @property
+    def axis_name(self) -> str | None:
+        """What transformations that exchange something are given; None for a single worker."""
+        return AXIS if self.count > 1 else None
+
+    def shared(self, tree: Any) -> Any:
+        """Arrays that all workers see alike, on all devices."""
+        return tree if self.mesh is None else jax.device_put(tree, NamedSharding(self.mesh, P()))
+
+    def stacked(self, tree: Any) -> Any:
+        """One worker's arrays as everybody's beginning: a leading axis [W] if there are several."""
+        if self.count == 1:
+            return tree
+        wide = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (self.count, *leaf.shape)), tree)
+        if self.mesh is None:
+            return wide
+        return jax.lax.with_sharding_constraint(wide, NamedSharding(self.mesh, P(AXIS)))
+
+    def each(self, function: Callable[..., tuple[Any, jax.Array]]) -> Callable[..., Any]:
+        """A function of one worker for all of them.
+
+        Args:
+          function: (own, dealt, *shared) -> (own, value).
+
+        Returns:
+          The same for `own` with a leading axis [W], `dealt` with one behind the first, as
+          (own, mean of the values).
+        """
+        if self.count == 1:
+            return lambda own, dealt, *shared: function(own, dealt[:, 0], *shared)
+        if self.mesh is None:
+
+            def simulated(own: Any, dealt: jax.Array, *shared: Any) -> tuple[Any, jax.Array]:
+                axes = (0, 1, *(None for _ in shared))
+                after, values = jax.vmap(function, axes, axis_name=AXIS)(own, dealt, *shared)
+                return after, jnp.mean(values)
+
+            return simulated
+
+        def on_device(own: Any, dealt: jax.Array, *shared: Any) -> tuple[Any, jax.Array]:
+            own, value = function(jax.tree.map(lambda leaf: leaf[0], own), dealt[:, 0], *shared)
+            return jax.tree.map(lambda leaf: leaf[None], own), jax.lax.pmean(value, AXIS)
+
+        def spread(own: Any, dealt: jax.Array, *shared: Any) -> Any:
+            inputs = (P(AXIS), P(None, AXIS), *(P() for _ in shared))
+            outputs = (P(AXIS), P())
+            program = jax.shard_map(on_device, mesh=self.mesh, in_specs=inputs, out_specs=outputs)
+            return program(own, dealt, *shared)
+
+        return spread
+
+    def own(self, tree: Any) -> Any:
+        """What the first worker of this process has."""
+        if self.count == 1:
+            return tree
+        if self.mesh is None:
+            return jax.tree.map(lambda leaf: leaf[0], tree)
+        return jax.tree.map(lambda leaf: leaf.addressable_data(0)[0], tree)
+
+    def gathered(self, tree: Any) -> Any:
+        """All workers' arrays where every process can read them."""
+        if self.mesh is None or jax.process_count() == 1:
+            return tree
+        return multihost_utils.process_allgather(tree, tiled=True)
