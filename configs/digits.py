@@ -64,6 +64,8 @@ def get_config() -> ml_collections.ConfigDict:
     config.compress.rank = config_dict.placeholder(int)  # Of low_rank, which needs one.
     config.compress.threshold = config_dict.placeholder(float)  # Of hard_threshold, likewise.
     config.compress.every = 1  # Local optimizer steps between two exchanges.
+    # Of local steps: "first" or "all" moments are zeroed where something was just sent.
+    config.compress.momentum_masking = config_dict.placeholder(str)
     config.compress.memory = "residual"  # Or momentum_correction, no_memory.
     config.compress.momentum = 0.9  # Of momentum_correction, and of sign.
     config.compress.key = 0  # Of randomised compressors.

@@ -7,14 +7,14 @@ from typing import Any
 import optax
 
 from experiments.sbc_lenet_mnist.methods import AXIS
-from experiments.sbc_lenet_mnist.tally import Tally, Whole
+from experiments.sbc_lenet_mnist.tally import Tally
 from sparsetrain import compress
 
 LEARNING_RATE = 0.1
 DENSITIES = (0.01, 0.001, 0.0001)
 # Method -> density -> compressor. `steps` is the s of DLS(s); None adjusts until all layers share one threshold.
 COMPRESSORS: dict[str, Callable[[float], Any]] = {
-    "dense": lambda density: Whole(),
+    "dense": lambda density: compress.dense(),
     "layer-wise": lambda density: compress.top_k(density),
     "DLS(1)": lambda density: compress.layerwise(density, steps=1),
     "DLS(2)": lambda density: compress.layerwise(density, steps=2),

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import optax
 
-from experiments.sbc_lenet_mnist.tally import Tally, Whole
+from experiments.sbc_lenet_mnist.tally import Tally
 from sparsetrain import compress
 from sparsetrain.compress.sparse_binary import PRESETS
 from sparsetrain.payload import golomb_parameter
@@ -56,7 +56,7 @@ class Method:
             return compress.local_steps(
                 inner(True),
                 self.every,
-                Tally(Whole()),
+                Tally(compress.dense()),
                 memory=compress.no_memory(),
                 axis_name=AXIS,
             )
@@ -67,7 +67,8 @@ class Method:
             )
         if self.kind == "dense":
             return optax.chain(
-                compress.exchange(Tally(Whole()), compress.no_memory(), axis_name=AXIS), inner(True)
+                compress.exchange(Tally(compress.dense()), compress.no_memory(), axis_name=AXIS),
+                inner(True),
             )
         corrects = self.kind == "dgc"
         memory = compress.momentum_correction(0.9) if corrects else compress.residual()

@@ -6,19 +6,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from sparsetrain.compress import Aggregate, Compressor, LeafCompressor
-from sparsetrain.payload import BitCount, Dense, Payload, SparseTree, is_payload
-
-
-@dataclasses.dataclass(frozen=True)
-class Whole(LeafCompressor):
-    """Everything is sent as it is: dense exchange, and FedAvg after several local steps."""
-
-    def compress_leaf(
-        self, u: jax.Array, state: Any, step: jax.Array, key: Any
-    ) -> tuple[Payload, Any]:
-        del step, key
-        return Dense(u), state
+from sparsetrain.compress import Aggregate, Compressor
+from sparsetrain.payload import BitCount, Dense, SparseTree, is_payload
 
 
 class TallyState(NamedTuple):

@@ -11,11 +11,11 @@ import ml_collections
 import optax
 
 from sparsetrain import backward, compress, data, masks, runtime
-from sparsetrain.models import MLP
+from sparsetrain.models import MLP, LeNet5
 from sparsetrain.training import step
 from sparsetrain.training.workers import Workers
 
-MODELS: dict[str, Callable[..., Any]] = {"mlp": MLP}
+MODELS: dict[str, Callable[..., Any]] = {"lenet5": LeNet5, "mlp": MLP}
 OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
     "adam": optax.adam,
     "sgd": optax.sgd,
@@ -199,7 +199,8 @@ def compressed(
 
     Args:
       config: `name` (of `compress.COMPRESSORS`), `every` (1 compresses gradients, more local
-        steps), `memory` (of `MEMORIES`), and the settings of both.
+        steps), `memory` (of `MEMORIES`), `momentum_masking` (of local steps, or None), and the
+        settings of both.
       inner: the optimizer.
       axis_name: of the workers, None for one.
 
@@ -212,9 +213,14 @@ def compressed(
     settings = {**config, "key": jax.random.key(config.key)}
     compressor = _made(compress.COMPRESSORS, "name", settings)
     memory = _made(MEMORIES, "memory", settings)
-    if config.every > 1:
+    if config.every > 1 or config.momentum_masking is not None:
         return compress.local_steps(
-            inner, config.every, compressor, memory=memory, axis_name=axis_name
+            inner,
+            config.every,
+            compressor,
+            memory=memory,
+            momentum_masking=config.momentum_masking,
+            axis_name=axis_name,
         )
     return optax.chain(compress.exchange(compressor, memory, axis_name=axis_name), inner)
 

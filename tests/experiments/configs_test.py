@@ -27,7 +27,7 @@ def test_every_config_builds(name):
     model, optimizer, _ = build.functions(
         config.model, config.backward, config.optimizer, config.compress, 10
     )
-    inputs = jnp.zeros([config.data.batch_size, 8, 8, 1])
+    inputs = jnp.zeros([config.data.batch_size, 28, 28, 1])
     shapes = jax.eval_shape(lambda: state.create(model, optimizer, inputs, config.seed))
     assert "params" in shapes.variables
 
