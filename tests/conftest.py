@@ -12,6 +12,10 @@ import pytest
 # promotion is not: optax computes `decay**count` with an int32 count, which strict mode refuses.
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
+# Tests compile thousands of programs that run once. Without LLVM's dearer passes they take a third less; XLA's
+# own, and so the programs that some tests read, stay the same. Doctests, notebooks and whole processes run optimised.
+jax.config.update("jax_disable_most_optimizations", True)
+
 # The first example of a property compiles, which no deadline allows for.
 hypothesis.settings.register_profile("jax", deadline=None)
 hypothesis.settings.load_profile("jax")

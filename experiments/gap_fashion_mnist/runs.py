@@ -99,12 +99,12 @@ def _ablations() -> Iterator[Run]:
 
 
 def _long() -> Iterator[Run]:
-    for method in ("C-GaP", "RigL", "dense", "GMP", "P-GaP"):
-        epochs = LONG_EPOCHS
-        if method == "P-GaP":
-            count, each = LONG["P-GaP"]
-            epochs = count * each * 2 + 12  # Two workers, then the fine-tuning.
-        yield Run(method, 0 if method == "dense" else 0.9, 0, "long", epochs)
+    count, each = LONG["P-GaP"]
+    of_workers = count * each * 2 + 12  # Two workers, then the fine-tuning.
+    yield Run("dense", 0, 0, "long", LONG_EPOCHS)
+    for sparsity in (0.9, 0.8, 0.95, 0.98):
+        for method in ("C-GaP", "GMP", "RigL", "P-GaP"):
+            yield Run(method, sparsity, 0, "long", of_workers if method == "P-GaP" else LONG_EPOCHS)
 
 
 def _conv() -> Iterator[Run]:
