@@ -11,8 +11,9 @@ import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
+from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from sparsetrain import compress, data, masks
+from sparsetrain import compress, data, masks, runtime
 from sparsetrain.training import build, measure, state, step
 from sparsetrain.training.checkpoint import Checkpoints
 from sparsetrain.training.metrics import (
@@ -22,7 +23,7 @@ from sparsetrain.training.metrics import (
     has_tensorboard,
     replace_text,
 )
-from sparsetrain.training.progress import Progress, choose
+from sparsetrain.training.progress import Progress, Silent, choose
 from sparsetrain.training.state import TrainState
 
 # Of a run with a compressed exchange, see `compress.report`.
@@ -65,6 +66,11 @@ def train_and_evaluate(
     forbids both at some cost of time. Our own rules scatter by `set` on distinct columns, which is
     deterministic.
 
+    Called by all processes of a job (see `runtime.start`), it first compares their configs and
+    versions, keeps one state on the devices of all of them, and lets process 0 alone write and show
+    anything; `workdir` is then a folder that all can see. As yet every process takes the same steps
+    on the same batches, so that several are no faster than one.
+
     Args:
       config: see `configs/` for the fields.
       workdir: folder of the run, made if absent. It belongs to one config.
@@ -80,10 +86,16 @@ def train_and_evaluate(
 
     Raises:
       build.ConfigError: the config cannot be run: an unknown name, a value out of range, data that
-        cannot be read, a missing package, or a `workdir` that holds a run with another config.
+        cannot be read, a missing package, a `workdir` that holds a run with another config, or
+        processes with different configs or versions.
     """
-    progress = progress or choose()
     with build.config_errors():
+        runtime.check_agreement(
+            runtime.versions()
+            | {f"config.{name}": value for name, value in _flat(config.to_dict()).items()}
+        )
+        # Not before all agree: asking for the number of this process starts its devices.
+        progress = (progress or choose()) if jax.process_index() == 0 else Silent()
         run = _Run(config, Path(workdir), progress)
     try:
         return run.finish()
@@ -99,6 +111,7 @@ class _Run:
     ) -> None:
         self.config = ml_collections.FrozenConfigDict(config)
         self.workdir, self.progress = workdir, progress
+        self.writes = jax.process_index() == 0
         config = self.config
         self.data = build.dataset(config.data)
         images, labels = self.data.train.images, self.data.train.labels
@@ -126,7 +139,20 @@ class _Run:
         def create() -> TrainState:
             return state.create(model, optimizer, inputs, config.seed)
 
+        # None is JAX's default device; the devices of several processes all hold the same.
+        self.place: jax.sharding.Sharding | None = None
         abstract = jax.eval_shape(create)
+        if jax.process_count() > 1:
+            devices = jax.make_mesh(
+                (jax.device_count(),), ("workers",), axis_types=(AxisType.Auto,)
+            )
+            self.place = NamedSharding(devices, PartitionSpec())
+            progress.note(
+                f"{jax.process_count()} processes take the same steps on the same batches"
+            )
+            abstract = jax.tree.map(
+                lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=self.place), abstract
+            )
         layers = model.layers(jax.random.key(0), inputs) if hasattr(model, "layers") else []
         self.kept_fraction = measure.kept_fraction(layers)
         self.sparse_paths = tuple(dict.fromkeys(layer.path for layer in layers if layer.rule))
@@ -134,10 +160,12 @@ class _Run:
         self.checkpoints = Checkpoints(workdir / "checkpoints")
         restored = self.checkpoints.restore(abstract, progress.note)
         self.start = 0 if restored is None else int(restored.step)
-        self.state = jax.jit(create)() if restored is None else restored
-        self.json_lines = JsonLines(workdir / "metrics.jsonl", resume_step=self.start)
+        self.state = jax.jit(create, out_shardings=self.place)() if restored is None else restored
+        self.json_lines = JsonLines(
+            workdir / "metrics.jsonl", resume_step=self.start, write_file=self.writes
+        )
         self.writers: list[Writer] = [self.json_lines]
-        if self.start < self.total and has_tensorboard():
+        if self.writes and self.start < self.total and has_tensorboard():
             self.writers.append(TensorBoard(workdir / "events"))
 
     def _claim(self) -> None:
@@ -145,8 +173,9 @@ class _Run:
         text = json.dumps(self.config.to_dict(), indent=2, sort_keys=True) + "\n"
         path = self.workdir / "config.json"
         if not path.exists():
-            self.workdir.mkdir(parents=True, exist_ok=True)
-            replace_text(path, text)
+            if self.writes:
+                self.workdir.mkdir(parents=True, exist_ok=True)
+                replace_text(path, text)
             return
         there, here = _flat(json.loads(path.read_text())), _flat(json.loads(text))
         different = [
@@ -166,13 +195,14 @@ class _Run:
         if self.start < self.total:
             self._train()
         summary = self._summary()
-        replace_text(self.workdir / "summary.json", json.dumps(summary, indent=2) + "\n")
+        if self.writes:
+            replace_text(self.workdir / "summary.json", json.dumps(summary, indent=2) + "\n")
         return Result(summary, self.json_lines.history, self.state)
 
     def _train(self) -> None:
         config, functions = self.config, self.functions
         splits = {
-            name: jax.device_put((part.images, part.labels))
+            name: (self._put(part.images), self._put(part.labels))
             for name, part in self.data._asdict().items()
         }
         images, labels = splits["train"]
@@ -202,6 +232,12 @@ class _Run:
             if last or epoch % config.checkpoint_every == 0:
                 # After the metrics, so that a restored step always has its line.
                 self.checkpoints.save(self.state)
+
+    def _put(self, array: np.ndarray) -> jax.Array:
+        """A data set's array, on the devices that hold the state."""
+        if self.place is None:
+            return jax.device_put(array)
+        return jax.make_array_from_process_local_data(self.place, array)
 
     def _order(self, key: jax.Array, epoch: int) -> jax.Array:
         examples = len(self.data.train.images)
