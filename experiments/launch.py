@@ -62,7 +62,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         nargs="?",
         const="auto",
         metavar="KIND",
-        help="one process, which JAX joins to those of other hosts (auto, slurm, ompi, mpi4py, k8s)",
+        help="one process, which JAX joins to those of other hosts (auto, slurm, ompi, mpi4py)",
     )
     parser.add_argument("--module", default="experiments.main", help="the program (%(default)s)")
     parser.add_argument(
