@@ -15,7 +15,8 @@ try:
     from ml_collections import config_flags
 
     from experiments import sent
-    from sparsetrain.training import ConfigError, loop
+    from sparsetrain import runtime
+    from sparsetrain.training import ConfigError, Result, loop
 except ImportError as error:
     sys.exit(f"{error}: install what training needs with  pip install 'sparsetrain[train]'")
 
@@ -51,10 +52,17 @@ def one_line(error: Exception) -> str:
 
 def main(argv: Sequence[str]) -> None:
     del argv
-    try:
-        result = loop.train_and_evaluate(CONFIG.value, str(WORKDIR.value))
-    except ConfigError as error:
-        sys.exit(one_line(error))
+    with runtime.start() as job:
+        try:
+            result = loop.train_and_evaluate(CONFIG.value, str(WORKDIR.value))
+        except ConfigError as error:
+            sys.exit(one_line(error))
+        if job.index == 0:
+            show(result)
+
+
+def show(result: Result) -> None:
+    """One line of accuracies, and one of what was sent."""
     print(
         f"test accuracy {result.summary['test_accuracy']:.4f} at the end, "
         f"{result.summary['test_accuracy_at_best']:.4f} at the best validation epoch "

@@ -1,10 +1,22 @@
-"""Many workers: devices as workers, one step for all of them, and what their exchange costs.
-
-Nothing here replaces JAX's own distributed runtime; this room is built on it.
-"""
+"""Many workers on JAX's own distributed runtime: devices as workers, one step for all of them, what their exchange
+costs, and processes that find one another, agree before the first step, and fail together."""
 
 from sparsetrain.runtime import cost_model
+from sparsetrain.runtime.agreement import Disagreement, check_agreement, differences, versions
 from sparsetrain.runtime.data_parallel import DataParallel, Trained, data_parallel
 from sparsetrain.runtime.mesh import worker_mesh
+from sparsetrain.runtime.processes import Job, start
 
-__all__ = ["DataParallel", "Trained", "cost_model", "data_parallel", "worker_mesh"]
+__all__ = [
+    "DataParallel",
+    "Disagreement",
+    "Job",
+    "Trained",
+    "check_agreement",
+    "cost_model",
+    "data_parallel",
+    "differences",
+    "start",
+    "versions",
+    "worker_mesh",
+]

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from sparsetrain import compress, data, masks, tree
+from sparsetrain import compress, data, masks, runtime, tree
 from sparsetrain.compress.ledger import Ledger
 from sparsetrain.training import build, measure, state, step
 from sparsetrain.training.checkpoint import Checkpoints
@@ -23,7 +23,7 @@ from sparsetrain.training.metrics import (
     has_tensorboard,
     replace_text,
 )
-from sparsetrain.training.progress import Progress, choose
+from sparsetrain.training.progress import Progress, Silent, choose
 from sparsetrain.training.state import TrainState
 
 # Of a run with a compressed exchange, see `compress.report`.
@@ -66,6 +66,10 @@ def train_and_evaluate(
     forbids both at some cost of time. Our own rules scatter by `set` on distinct columns, which is
     deterministic.
 
+    Called by all processes of a job (see `runtime.start`), it first compares their configs and
+    versions, keeps one state on the devices of all of them, and lets process 0 alone write and show
+    anything; `workdir` is then a folder that all can see.
+
     Args:
       config: see `configs/` for the fields.
       workdir: folder of the run, made if absent. It belongs to one config.
@@ -81,10 +85,16 @@ def train_and_evaluate(
 
     Raises:
       build.ConfigError: the config cannot be run: an unknown name, a value out of range, data that
-        cannot be read, a missing package, or a `workdir` that holds a run with another config.
+        cannot be read, a missing package, a `workdir` that holds a run with another config, or
+        processes with different configs or versions.
     """
-    progress = progress or choose()
     with build.config_errors():
+        runtime.check_agreement(
+            runtime.versions()
+            | {f"config.{name}": value for name, value in _flat(config.to_dict()).items()}
+        )
+        # Not before all agree: asking for the number of this process starts its devices.
+        progress = (progress or choose()) if jax.process_index() == 0 else Silent()
         run = _Run(config, Path(workdir), progress)
     try:
         return run.finish()
@@ -100,6 +110,7 @@ class _Run:
     ) -> None:
         self.config = ml_collections.FrozenConfigDict(config)
         self.workdir, self.progress = workdir, progress
+        self.writes = jax.process_index() == 0
         config = self.config
         self.data = build.dataset(config.data)
         images, labels = self.data.train.images, self.data.train.labels
@@ -133,6 +144,11 @@ class _Run:
             return TrainState(one.step, own[0], own[1], one.key)
 
         abstract = jax.eval_shape(create)
+        place = self.workers.placed(abstract)
+        if place is not None:
+            abstract = jax.tree.map(
+                lambda x, at: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=at), abstract, place
+            )
         layers = model.layers(jax.random.key(0), inputs) if hasattr(model, "layers") else []
         self.kept_fraction = measure.kept_fraction(layers)
         self.sparse_paths = tuple(dict.fromkeys(layer.path for layer in layers if layer.rule))
@@ -140,10 +156,12 @@ class _Run:
         self.checkpoints = Checkpoints(workdir / "checkpoints")
         restored = self.checkpoints.restore(abstract, progress.note)
         self.start = 0 if restored is None else int(restored.step)
-        self.state = jax.jit(create)() if restored is None else restored
-        self.json_lines = JsonLines(workdir / "metrics.jsonl", resume_step=self.start)
+        self.state = jax.jit(create, out_shardings=place)() if restored is None else restored
+        self.json_lines = JsonLines(
+            workdir / "metrics.jsonl", resume_step=self.start, write_file=self.writes
+        )
         self.writers: list[Writer] = [self.json_lines]
-        if self.start < self.total and has_tensorboard():
+        if self.writes and self.start < self.total and has_tensorboard():
             self.writers.append(TensorBoard(workdir / "events"))
 
     def _claim(self) -> None:
@@ -151,8 +169,9 @@ class _Run:
         text = json.dumps(self.config.to_dict(), indent=2, sort_keys=True) + "\n"
         path = self.workdir / "config.json"
         if not path.exists():
-            self.workdir.mkdir(parents=True, exist_ok=True)
-            replace_text(path, text)
+            if self.writes:
+                self.workdir.mkdir(parents=True, exist_ok=True)
+                replace_text(path, text)
             return
         there, here = _flat(json.loads(path.read_text())), _flat(json.loads(text))
         different = [
@@ -172,16 +191,17 @@ class _Run:
         if self.start < self.total:
             self._train()
         summary = self._summary()
-        replace_text(self.workdir / "summary.json", json.dumps(summary, indent=2) + "\n")
+        if self.writes:
+            replace_text(self.workdir / "summary.json", json.dumps(summary, indent=2) + "\n")
         return Result(summary, self.json_lines.history, self.state)
 
     def _train(self) -> None:
         config, functions = self.config, self.functions
         splits = {
-            name: self.workers.shared((part.images, part.labels))
+            name: jax.device_put((part.images, part.labels))
             for name, part in self.data._asdict().items()
         }
-        images, labels = splits["train"]
+        images, labels = self.workers.shared(splits["train"], self.data.train)
         key = state.data_key(self.state.key)
         done = self.start
         # Zero steps: compiles outside the clock.

@@ -30,6 +30,7 @@ class JsonLines:
     Args:
       path: the file.
       resume_step: lines with a later step are dropped.
+      write_file: whether the file is written; of several processes of a job only one should.
 
     Example:
       >>> import tempfile
@@ -40,18 +41,27 @@ class JsonLines:
       [{'step': 1, 'loss': 0.5}]
     """
 
-    def __init__(self, path: str | os.PathLike[str], resume_step: int | None = None) -> None:
-        self.path = Path(path)
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        resume_step: int | None = None,
+        write_file: bool = True,
+    ) -> None:
+        self.path, self._write_file = Path(path), write_file
         self.history = [
             record
             for record in read(self.path)
             if resume_step is None or record["step"] <= resume_step
         ]
-        replace_text(self.path, "".join(json.dumps(record) + "\n" for record in self.history))
+        if write_file:
+            text = "".join(json.dumps(record) + "\n" for record in self.history)
+            replace_text(self.path, text)
 
     def write(self, step: int, metrics: Mapping[str, float | None]) -> None:
         record = {"step": step} | {name: finite(value) for name, value in metrics.items()}
         self.history.append(record)
+        if not self._write_file:
+            return
         with self.path.open("a") as file:
             file.write(json.dumps(record) + "\n")
             file.flush()

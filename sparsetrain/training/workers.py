@@ -1,14 +1,18 @@
 """Workers of a run: one, several that are simulated on one device, or one on each device of all processes."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
+
+from sparsetrain.training.state import TrainState
 
 AXIS = "workers"
 
@@ -30,18 +34,37 @@ class Workers:
         """What transformations that exchange something are given; None for a single worker."""
         return AXIS if self.count > 1 else None
 
-    def shared(self, tree: Any) -> Any:
-        """Arrays that all workers see alike, on all devices."""
-        return tree if self.mesh is None else jax.device_put(tree, NamedSharding(self.mesh, P()))
+    def shared(self, here: Any, held: Any) -> Any:
+        """What all workers see alike.
+
+        Args:
+          here: tree of arrays on this process's first device.
+          held: the same, as NumPy arrays.
+
+        Returns:
+          `here`, or with several processes `held` on the devices of all of them.
+        """
+        if self.mesh is None:
+            return here
+        place = functools.partial(
+            jax.make_array_from_process_local_data, NamedSharding(self.mesh, P())
+        )
+        return tuple(jax.tree.leaves(jax.tree.map(lambda leaf: place(np.asarray(leaf)), held)))
+
+    def placed(self, state: TrainState) -> Any:
+        """Where the leaves of a state lie, its `stacked` parts a row a device; None: by default."""
+        if self.mesh is None:
+            return None
+        rows: Any = NamedSharding(self.mesh, P(AXIS))
+        same: Any = NamedSharding(self.mesh, P())
+        own = jax.tree.map(lambda _: rows, (state.variables, state.opt_state))
+        return TrainState(same, own[0], own[1], same)
 
     def stacked(self, tree: Any) -> Any:
         """One worker's arrays as everybody's beginning: a leading axis [W] if there are several."""
         if self.count == 1:
             return tree
-        wide = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (self.count, *leaf.shape)), tree)
-        if self.mesh is None:
-            return wide
-        return jax.lax.with_sharding_constraint(wide, NamedSharding(self.mesh, P(AXIS)))
+        return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (self.count, *leaf.shape)), tree)
 
     def each(self, function: Callable[..., tuple[Any, jax.Array]]) -> Callable[..., Any]:
         """A function of one worker for all of them.

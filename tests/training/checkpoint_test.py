@@ -1,3 +1,5 @@
+import shutil
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -6,7 +8,7 @@ import pytest
 
 from sparsetrain import backward
 from sparsetrain.models import MLP
-from sparsetrain.training import state
+from sparsetrain.training import inventory, state
 from sparsetrain.training.checkpoint import Checkpoints
 
 
@@ -82,9 +84,93 @@ def test_a_broken_last_one_gives_way_to_the_one_before(tmp_path, abstract):
     checkpoints = Checkpoints(tmp_path)
     restored = checkpoints.restore(abstract, notes.append)
     assert_identical(restored, at(create(), 1))
-    assert len(notes) == 1 and notes[0].startswith("checkpoint 2 cannot be read")
+    assert len(notes) == 1 and notes[0].startswith("checkpoint 2 is not whole: ")
+    assert notes[0].endswith("; it is deleted, and the run goes on from checkpoint 1")
     checkpoints.save(at(create(), 2))  # The run gets there again.
     assert int(Checkpoints(tmp_path).restore(abstract).step) == 2
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory):
+    """Folder with checkpoints 1 and 2."""
+    folder = tmp_path_factory.mktemp("two")
+    checkpoints = Checkpoints(folder)
+    for step in (1, 2):
+        checkpoints.save(at(create(), step))
+    checkpoints.close()
+    return folder
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda path: path.unlink(),
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
+        lambda path: path.write_bytes(path.read_bytes()[:-1]),
+    ],
+    ids=["missing", "empty", "half", "without its last byte"],
+)
+@pytest.mark.parametrize("listed", [True, False], ids=["listed", "as older versions wrote it"])
+def test_no_damage_to_a_file_makes_a_state_that_was_never_saved(
+    two, tmp_path, abstract, harm, listed
+):
+    names = [path.relative_to(two) for path in sorted((two / "2").rglob("*")) if path.is_file()]
+    assert len(names) > 8
+    if not listed:
+        # Then orbax finds what it finds.
+        names = [name for name in names if name.name != inventory.NAME]
+    for turn, name in enumerate(names):
+        folder = shutil.copytree(two, tmp_path / str(turn))
+        if not listed:
+            (folder / "2" / inventory.NAME).unlink()
+        harm(folder / name)
+        notes = []
+        checkpoints = Checkpoints(folder)
+        restored = checkpoints.restore(abstract, notes.append)
+        step = int(restored.step)
+        assert_identical(restored, at(create(), step))
+        if listed and name.name != inventory.NAME:
+            assert (step, len(notes)) == (1, 1), name
+            assert str(name.relative_to("2")) in notes[0]
+        assert (folder / "2").exists() == (step == 2)
+        checkpoints.close()
+
+
+def test_nor_does_a_changed_byte(two, tmp_path, abstract):
+    # Orbax alone would restore other weights.
+    folder = shutil.copytree(two, tmp_path / "changed")
+    largest = max((folder / "2").rglob("*"), key=lambda path: path.stat().st_size * path.is_file())
+    data = bytearray(largest.read_bytes())
+    data[len(data) // 2] ^= 1
+    largest.write_bytes(data)
+    notes = []
+    assert_identical(Checkpoints(folder).restore(abstract, notes.append), at(create(), 1))
+    assert "has other bytes than were written" in notes[0]
+
+
+@pytest.mark.parametrize("listed", [True, False], ids=["listed", "as older versions wrote it"])
+def test_nor_does_a_folder_that_is_missing(two, tmp_path, abstract, listed):
+    folders = [path.relative_to(two) for path in sorted((two / "2").rglob("*")) if path.is_dir()]
+    for turn, name in enumerate(folders):
+        folder = shutil.copytree(two, tmp_path / str(turn))
+        if not listed:
+            (folder / "2" / inventory.NAME).unlink()
+        shutil.rmtree(folder / name)
+        restored = Checkpoints(folder).restore(abstract)
+        assert_identical(restored, at(create(), int(restored.step)))
+        assert int(restored.step) == 1 or not listed
+
+
+def test_an_empty_one_gives_way_too(two, tmp_path, abstract):
+    folder = shutil.copytree(two, tmp_path / "empty")
+    shutil.rmtree(folder / "2")
+    (folder / "2").mkdir()
+    notes = []
+    assert int(Checkpoints(folder).restore(abstract, notes.append).step) == 1
+    assert notes == [
+        "checkpoint 2 is not whole: it is empty; it is deleted, and the run goes on from checkpoint 1"
+    ]
 
 
 def test_an_unfinished_one_is_not_looked_at(tmp_path, abstract):
