@@ -18,7 +18,7 @@ from jax.sharding import PartitionSpec as P
 from sparsetrain import runtime
 
 # Of rounds, or of a silence, that nobody ends: longer than any test waits.
-SECONDS = 100
+SECONDS = 150
 
 
 def workers():

@@ -1,4 +1,5 @@
 import json
+import shutil
 
 import jax
 import numpy as np
@@ -23,13 +24,16 @@ class Interrupt(progress.Silent):
 
 class Notes(progress.Silent):
     def __init__(self):
-        self.started, self.evaluations = None, 0
+        self.started, self.evaluations, self.texts = None, 0, []
 
     def start(self, name, step, total):
         self.started = (name, step, total)
 
     def advance(self, step, metrics=None):
         self.evaluations += metrics is not None
+
+    def note(self, text):
+        self.texts.append(text)
 
 
 def config(**changes):
@@ -149,6 +153,19 @@ def test_an_interrupted_run_ends_bit_identical(whole, tmp_path, epochs_done):
     result = train_and_evaluate(config(), tmp_path, notes)
     assert notes.started[1] == (2 * per_epoch if epochs_done == 3 else 0)
     assert_same_end(result, whole[0])
+
+
+def test_a_run_whose_last_checkpoint_was_cut_short_ends_bit_identical(whole, tmp_path):
+    result, workdir = whole
+    shutil.copytree(workdir, tmp_path / "cut")
+    last = tmp_path / "cut" / "checkpoints" / str(result.summary["steps"])
+    largest = max(last.rglob("*"), key=lambda path: path.stat().st_size * path.is_file())
+    largest.write_bytes(largest.read_bytes()[:-1])
+    notes = Notes()
+    again = train_and_evaluate(config(), tmp_path / "cut", notes)
+    assert notes.started[1] == result.summary["steps"] // 2
+    assert len(notes.texts) == 1 and "is not whole" in notes.texts[0]
+    assert_same_end(again, result)
 
 
 def test_calls_of_other_lengths_end_bit_identical(whole, tmp_path):
