@@ -5,6 +5,7 @@ Nothing here replaces JAX's own distributed runtime; this room is built on it.
 
 from sparsetrain.runtime import cost_model
 from sparsetrain.runtime.data_parallel import DataParallel, Trained, data_parallel
+from sparsetrain.runtime.end_of_round import end_of_round
 from sparsetrain.runtime.mesh import worker_mesh
 
-__all__ = ["DataParallel", "Trained", "cost_model", "data_parallel", "worker_mesh"]
+__all__ = ["DataParallel", "Trained", "cost_model", "data_parallel", "end_of_round", "worker_mesh"]

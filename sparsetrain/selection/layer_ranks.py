@@ -132,7 +132,7 @@ def in_this_shard(layers: Layers, k: jax.Array, at: Ranked) -> tuple[jax.Array, 
         return k, at
     alone = dataclasses.replace(layers, axis_name=None)
     above_too = jnp.minimum(jnp.arange(PROBES, dtype=at.cut.dtype), 1)
-    found = counts(alone, at.cut[:, None] + above_too, jnp.ones(k.shape, bool))
+    found = counts(alone, at.cut[:, None] + above_too[None], jnp.ones(k.shape, bool))
     above, ties = found[:, 1], found[:, 0] - found[:, 1]
     before = shards.earlier(ties, layers.axis_name)
     left = k - shards.total(above, layers.axis_name)
