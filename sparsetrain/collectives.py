@@ -60,7 +60,9 @@ def mean(payload: Payload, axis_name: Any) -> Any:
     def add(worker: jax.Array, total: jax.Array) -> jax.Array:
         return jax.tree.map(lambda leaf: leaf[worker], everyone).added_to(total)
 
-    total = lax.fori_loop(0, workers, add, payload.nothing())
+    # Payloads of tensors in pieces differ along other axes, between the pieces.
+    nothing = varying.over(varying.axes_of(everyone), payload.nothing())
+    total = lax.fori_loop(0, workers, add, nothing)
     return payload.shaped(total / workers)
 
 

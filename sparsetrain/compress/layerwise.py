@@ -14,8 +14,9 @@ from sparsetrain.compress.layerwise_adjust import PAIRINGS, adjusted
 from sparsetrain.compress.layerwise_split import largest_remainder, split
 from sparsetrain.payload import SparseTree, golomb_parameter
 from sparsetrain.selection.layer_entries import largest
-from sparsetrain.selection.layer_ranks import ranked
+from sparsetrain.selection.layer_ranks import in_this_shard, ranked
 from sparsetrain.selection.layers import arrange
+from sparsetrain.selection.shards import AxisName, number
 
 WORKERS = ("shared", "local")
 
@@ -39,11 +40,12 @@ class Layerwise:
     k_min: int = 0
     workers: str = "shared"
     initial: tuple[float, ...] | None = None
+    shards: AxisName = None
 
     def init(self, params: Any) -> LayerwiseState:
         check_floating(params)
         leaves = jax.tree.leaves(params)
-        sizes = [leaf.size for leaf in leaves]
+        sizes = [leaf.size * number(self.shards) for leaf in leaves]
         k = selection.count(sum(sizes), self.density) if sum(sizes) else 0
         counts = split(sizes, k, self.k_min, self.initial)
         dtype = numerics.accumulator_dtype(jnp.result_type(*leaves)) if leaves else jnp.float32
@@ -54,20 +56,23 @@ class Layerwise:
         leaves = [leaf.reshape(-1) for leaf in jax.tree.leaves(u)]
         shapes = tuple(leaf.shape for leaf in jax.tree.leaves(u))
         full = [i for i, leaf in enumerate(leaves) if leaf.size]
-        total = sum(leaf.size for leaf in leaves)
+        here = sum(leaf.size for leaf in leaves)
+        total = here * number(self.shards)
         step = state.step + 1
         if not full:
             nothing = jnp.zeros((0,), jnp.float32)
             payload = SparseTree(nothing, nothing.astype(jnp.int32), state.counts, shapes, 0)
             return payload, state._replace(step=step)
         slots = selection.count(total, self.density)
-        layers = arrange([lax.stop_gradient(leaves[i]) for i in full])
+        layers = arrange([lax.stop_gradient(leaves[i]) for i in full], self.shards)
         where = jnp.array(full, jnp.int32)
         k = state.counts[where]
         # Layers' thresholds change little from round to round: the search begins there.
         at = ranked(layers, k, selection.magnitude_patterns(state.thresholds[where]))
-        values, indices = largest(layers, k, at, slots)
-        payload = SparseTree(values, indices, state.counts, shapes, golomb_parameter(slots / total))
+        sent_k, sent_at = in_this_shard(layers, k, at)
+        values, indices = largest(layers, sent_k, sent_at, min(slots, here))
+        counts = state.counts if self.shards is None else state.counts.at[where].set(sent_k)
+        payload = SparseTree(values, indices, counts, shapes, golomb_parameter(slots / total))
 
         def adjust() -> jax.Array:
             return adjusted(layers, k, at, self.steps, self.pairing, self.k_min)
@@ -78,6 +83,11 @@ class Layerwise:
         thresholds = state.thresholds.at[where].set(sent.astype(state.thresholds.dtype))
         return payload, LayerwiseState(step, state.counts.at[where].set(after), thresholds)
 
+    def _slots(self, payloads: SparseTree) -> int:
+        """K, in all shards."""
+        total = payloads.entries * number(self.shards)
+        return selection.count(total, self.density) if total else 0
+
     def decompress(self, payloads: SparseTree) -> list[jax.Array]:
         """The leaves in order: the payload does not know the tree's keys."""
         return payloads.to_dense()
@@ -87,7 +97,7 @@ class Layerwise:
     ) -> Aggregate:
         sent = jax.tree.unflatten(jax.tree.structure(u), payloads.to_dense())
         if axis_name is not None and self.workers == "shared":
-            workers, slots = lax.axis_size(axis_name), payloads.values.shape[0]
+            workers, slots = lax.axis_size(axis_name), self._slots(payloads)
             # Quotients and remainders apart: the sum of all workers' counts may overflow.
             whole, rest = divmod(state.counts, workers)
             whole = lax.psum(whole, axis_name)
@@ -107,6 +117,7 @@ def layerwise(
     k_min: int = 0,
     workers: str = "shared",
     initial: Any = None,
+    shards: AxisName = None,
 ) -> Layerwise:
     """Layer-wise top-k whose layers move towards one common threshold: DLS, DLS(s).
 
@@ -130,6 +141,9 @@ def layerwise(
       initial: densities of the leaves before the first adjustment, a list in their order or a tree
         like the parameters, such as `initial_densities` gives; only their proportions count. None:
         the same for all, which is layer-wise top-k.
+      shards: mesh axes over which every layer is split, inside `shard_map`, `init` too. Thresholds
+        and counts are those of whole layers, found by adding counts up; no layer is gathered. Each
+        shard's payload has K slots, or as many as it has entries, since it may hold all.
 
     Returns:
       A compressor whose payload is one `SparseTree` of exactly K slots, of static shape while the
@@ -170,4 +184,4 @@ def layerwise(
         initial = tuple(float(share) for share in jax.tree.leaves(initial))
         if not all(0.0 <= share <= 1.0 for share in initial) or not math.fsum(initial):
             raise ValueError(f"initial={initial}: densities lie between 0 and 1, not all of them 0")
-    return Layerwise(float(density), steps, interval, pairing, k_min, workers, initial)
+    return Layerwise(float(density), steps, interval, pairing, k_min, workers, initial, shards)

@@ -65,7 +65,7 @@ def split(
     return counts
 
 
-def largest_remainder(total: jax.Array, parts: int, whole: int) -> jax.Array:
+def largest_remainder(total: jax.Array, parts: int, whole: int | jax.Array) -> jax.Array:
     """Integers near total / parts that sum to `whole`, the sum of the exact quotients.
 
     Args:

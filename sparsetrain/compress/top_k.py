@@ -15,6 +15,7 @@ from sparsetrain.compress.compressor import (
 )
 from sparsetrain.compress.density import Density, ScheduledDensity, capacity, check, count_at
 from sparsetrain.payload import Payload, Sparse, SparseTree, golomb_parameter
+from sparsetrain.selection.shards import AxisName, number
 
 
 def code_parameter(density: Density, count: int, total: int) -> int | None:
@@ -109,6 +110,7 @@ class GlobalTopK:
     """See `global_top_k`."""
 
     density: Density
+    shards: AxisName = None
 
     def init(self, params: Any) -> TreeState:
         check_floating(params)
@@ -118,14 +120,28 @@ class GlobalTopK:
         leaves = jax.tree.leaves(u)
         shapes = tuple(leaf.shape for leaf in leaves)
         total = sum(leaf.size for leaf in leaves)
-        slots = capacity(self.density, max(1, total)) if total else 0
         flat = [leaf.reshape(-1) for leaf in leaves]
+        if self.shards is not None and total:
+            return self._of_shard(flat, shapes, state)
+        slots = capacity(self.density, max(1, total)) if total else 0
         k = count_at(self.density, max(1, total), state.step)
         values, indices, counts = selection.top_k_entries_of(flat, slots)
         if not isinstance(k, int):
             values, indices, counts = largest_of_slots(values, indices, counts, k)
         b = code_parameter(self.density, slots, total) if total else 0
         payload = SparseTree(values, indices, counts, shapes, b)
+        return payload, TreeState(state.step + 1)
+
+    def _of_shard(
+        self, leaves: list[jax.Array], shapes: tuple[tuple[int, ...], ...], state: TreeState
+    ) -> tuple[SparseTree, TreeState]:
+        """What this shard has of the K largest: none, or all of them."""
+        here = sum(leaf.size for leaf in leaves)
+        total = here * number(self.shards)
+        most = capacity(self.density, total)
+        k = count_at(self.density, total, state.step)
+        found = selection.top_k_entries_of(leaves, k, self.shards, min(most, here))
+        payload = SparseTree(*found, shapes, code_parameter(self.density, most, total))
         return payload, TreeState(state.step + 1)
 
     def decompress(self, payloads: SparseTree) -> list[jax.Array]:
@@ -174,7 +190,7 @@ def largest_of_slots(
     return moved[0], moved[1], kept_counts
 
 
-def global_top_k(density: Density) -> GlobalTopK:
+def global_top_k(density: Density, *, shards: AxisName = None) -> GlobalTopK:
     """The K largest magnitudes of the whole tree: the form that layer-wise selection approximates.
 
         C(u) = u where |u| is among the K largest of all tensors, else 0;    K = max(1, round(density * N))
@@ -184,6 +200,9 @@ def global_top_k(density: Density) -> GlobalTopK:
 
     Args:
       density: fraction of all entries sent, 0 < density <= 1; or `warm_up(...)`, `scheduled(...)`.
+      shards: mesh axes over which every tensor is split, inside `shard_map`. Counts are added over
+        them, and no tensor is gathered; each shard's payload has K slots, or as many as it has
+        entries, since it may hold all of the largest.
 
     Returns:
       A compressor whose payload is one `SparseTree` of exactly K slots. Its `decompress` returns
@@ -200,4 +219,4 @@ def global_top_k(density: Density) -> GlobalTopK:
       [[3.0, 2.5], [0.0, 0.0]]
     """
     check(density)
-    return GlobalTopK(density)
+    return GlobalTopK(density, shards)

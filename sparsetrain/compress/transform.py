@@ -105,6 +105,9 @@ def one_round(
     """
     u, remembered = memory.compensate(gradients, state.memory)
     speaks = all_finite(u)
+    if (split_over := getattr(compressor, "shards", None)) is not None:
+        # A worker is all its shards: it speaks as one.
+        speaks = lax.psum((~speaks).astype(jnp.int32), split_over) == 0
     # Zeros, so that neither a collective nor a compressor's state meets what is not finite.
     u = jax.tree.map(lambda leaf: jnp.where(speaks, leaf, jnp.zeros_like(leaf)), u)
     payloads, compressor_state = compressor.compress(u, state.compressor)

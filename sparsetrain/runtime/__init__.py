@@ -4,6 +4,7 @@ costs, and processes that find one another, agree before the first step, and fai
 from sparsetrain.runtime import cost_model
 from sparsetrain.runtime.agreement import Disagreement, check_agreement, differences, versions
 from sparsetrain.runtime.data_parallel import DataParallel, Trained, data_parallel
+from sparsetrain.runtime.end_of_round import end_of_round
 from sparsetrain.runtime.mesh import worker_mesh
 from sparsetrain.runtime.processes import Job, start
 
@@ -16,6 +17,7 @@ __all__ = [
     "cost_model",
     "data_parallel",
     "differences",
+    "end_of_round",
     "start",
     "versions",
     "worker_mesh",

@@ -9,34 +9,26 @@ before they are differentiated, and each worker's gradient is its own.
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 from jax import lax
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from sparsetrain import tree, varying
-from sparsetrain.compress.ledger import Ledger
-from sparsetrain.compress.local_steps import LocalStepsState, sync
-
-
-class Trained(NamedTuple):
-    """Parameters and optimizer state; what differs between workers has a leading axis [W], sharded."""
-
-    params: Any
-    opt_state: Any
+from sparsetrain import varying
+from sparsetrain.compress.local_steps import sync
+from sparsetrain.runtime.trained import Trained, which_differ
 
 
 class DataParallel:
-    """What `data_parallel` returns: `init`, `place`, `step`, `params`."""
+    """What `data_parallel` returns: `init`, `place`, `step`, `params`, `between_steps`."""
 
     def __init__(
         self,
-        loss: Callable[[Any, Any], jax.Array],
+        loss: Callable[..., Any],
         tx: optax.GradientTransformation,
         mesh: Mesh,
         names: tuple[str, ...],
@@ -49,11 +41,17 @@ class DataParallel:
         self._differs: Trained | None = None
         self._compiled: Any = None
 
-    def init(self, params: Any) -> Trained:
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Mesh axes along which workers stand."""
+        return self._names
+
+    def init(self, params: Any, variables: Any = ()) -> Trained:
         """Parameters on all devices, and the optimizer's first state.
 
         Args:
           params: tree of arrays, the same in all processes.
+          variables: other collections that the loss takes and returns, the same in all processes.
 
         Returns:
           `Trained`; a checkpoint is restored into the like of it.
@@ -61,10 +59,10 @@ class DataParallel:
         Raises:
           ValueError: workers would drift apart, see `data_parallel`.
         """
-        params = jax.tree.map(np.asarray, params)
-        self._differs = differs = self.differs(params)
-        specs = jax.tree.map(lambda own: self._rows if own else P(), differs)
-        shardings = jax.tree.map(lambda spec: NamedSharding(self._mesh, spec), specs)
+        params, variables = jax.tree.map(np.asarray, (params, variables))
+        own = jax.tree.map(lambda _: True, variables)
+        self._differs = differs = self.differs(params)._replace(variables=own)
+        specs, shardings = self._layout(differs)
         self._compiled = jax.jit(
             self._on_workers(
                 functools.partial(self._turn, differs), (specs, self._rows), (specs, P())
@@ -73,10 +71,11 @@ class DataParallel:
             out_shardings=(shardings, NamedSharding(self._mesh, P())),
         )
 
-        def start(params: Any) -> Trained:
-            return self._stacked(differs, Trained(params, self._tx.init(params)))
+        def start(params: Any, variables: Any) -> Trained:
+            return self._stacked(differs, Trained(params, self._tx.init(params), variables))
 
-        return jax.jit(self._on_workers(start, P(), specs), out_shardings=shardings)(params)
+        started = jax.jit(self._on_workers(start, P(), specs), out_shardings=shardings)
+        return started(params, variables)
 
     def place(self, batch: Any) -> Any:
         """Makes arrays over all workers of what this process has for its own ones.
@@ -110,6 +109,29 @@ class DataParallel:
             )
         return self._compiled(trained, batch)
 
+    def between_steps(self, function: Callable[[Trained], Trained]) -> Callable[[Trained], Trained]:
+        """Compiles what workers do together now and then, such as at the end of a round.
+
+        Args:
+          function: what one worker has, without the leading axis, -> the like of it; it may use
+            collectives over `names`.
+
+        Returns:
+          A function of `Trained` as `step` takes and returns it; what it is given is taken over.
+
+        Raises:
+          ValueError: before `init`.
+        """
+        if (differs := self._differs) is None:
+            raise ValueError("data_parallel: call init(params) first; it says what workers share")
+        specs, shardings = self._layout(differs)
+
+        def turn(held: Trained) -> Trained:
+            return self._stacked(differs, function(self._unstacked(differs, held)))
+
+        mapped = self._on_workers(turn, (specs,), specs)
+        return jax.jit(mapped, donate_argnums=0, out_shardings=shardings)
+
     def params(self, trained: Trained) -> Any:
         """Parameters that all workers agree upon: with `local_steps` those of the last exchange.
 
@@ -124,57 +146,18 @@ class DataParallel:
         return sync(one, trained.opt_state)
 
     def differs(self, params: Any) -> Trained:
-        """Which leaves differ between workers: read off the types that a step gives them.
-
-        Args:
-          params: tree of arrays, or of their shapes.
-
-        Returns:
-          `Trained` of bools.
-
-        Raises:
-          ValueError: workers would drift apart, see `data_parallel`.
-        """
-        example = jax.eval_shape(lambda p: Trained(p, self._tx.init(p)), params)
-        # Every worker keeps its own accounts, even where all send alike.
-        differs = jax.tree.map(
-            lambda node: jax.tree.map(lambda _: isinstance(node, Ledger), node),
-            example,
-            is_leaf=lambda node: isinstance(node, Ledger),
-        )
-        known = None
-        while differs != known:
-            # What differs makes other things differ at the next step.
-            known = differs
-            differs = jax.tree.map(lambda a, b: a or b, known, self._types_after(known, example))
-        has_anchor = bool(tree.nodes(LocalStepsState, example.opt_state))
-        if any(jax.tree.leaves(differs.params)) and not (self._apart or has_anchor):
-            raise ValueError(
-                f"tx: leaves every worker of the mesh axes {self._names} its own parameters; exchange "
-                "gradients with compress.exchange(..., axis_name=...), or say apart=True"
-            )
-        return differs
-
-    def _types_after(self, differs: Trained, example: Trained) -> Trained:
-        seen: list[Trained] = []
-
-        def look(held: Trained) -> jax.Array:
-            held = jax.tree.map(lambda own, leaf: self._own(leaf) if own else leaf, differs, held)
-            # Of the gradients no more matters here than that they differ.
-            updates, state = self._tx.update(self._own(held.params), held.opt_state, held.params)
-            after = Trained(optax.apply_updates(held.params, updates), state)
-            seen.append(jax.tree.map(lambda leaf: bool(varying.axes_of(leaf)), after))
-            return jnp.zeros(())
-
-        jax.eval_shape(self._on_workers(look, P(), P()), example)
-        return seen[-1]
+        """Which leaves differ between workers, see `which_differ`."""
+        return which_differ(self._tx, params, self._mesh, self._names, apart=self._apart)
 
     def _turn(self, differs: Trained, held: Trained, batch: Any) -> tuple[Trained, jax.Array]:
         """One worker's step."""
-        held = jax.tree.map(lambda own, leaf: leaf[0] if own else leaf, differs, held)
-        value, gradients = jax.value_and_grad(self._loss)(self._own(held.params), batch)
+        held = self._unstacked(differs, held)
+        given = (batch,) if held.variables == () else (held.variables, batch)
+        of_params = jax.value_and_grad(self._loss, has_aux=len(given) == 2)
+        value, gradients = of_params(self._own(held.params), *given)
+        value, variables = value if len(given) == 2 else (value, ())
         updates, state = self._tx.update(gradients, held.opt_state, held.params)
-        after = Trained(optax.apply_updates(held.params, updates), state)
+        after = Trained(optax.apply_updates(held.params, updates), state, variables)
         return self._stacked(differs, after), lax.pmean(value, self._names)
 
     def _own(self, values: Any) -> Any:
@@ -185,12 +168,20 @@ class DataParallel:
             lambda own, leaf: self._own(leaf)[None] if own else leaf, differs, values
         )
 
+    def _unstacked(self, differs: Trained, held: Trained) -> Trained:
+        return jax.tree.map(lambda own, leaf: leaf[0] if own else leaf, differs, held)
+
+    def _layout(self, differs: Trained) -> tuple[Any, Any]:
+        """Specs, and shardings, of what differs and what does not."""
+        specs = jax.tree.map(lambda own: self._rows if own else P(), differs)
+        return specs, jax.tree.map(lambda spec: NamedSharding(self._mesh, spec), specs)
+
     def _on_workers(self, function: Callable[..., Any], inputs: Any, outputs: Any) -> Any:
         return jax.shard_map(function, mesh=self._mesh, in_specs=inputs, out_specs=outputs)
 
 
 def data_parallel(
-    loss: Callable[[Any, Any], jax.Array],
+    loss: Callable[..., Any],
     tx: optax.GradientTransformation,
     mesh: Mesh,
     *,
@@ -200,7 +191,8 @@ def data_parallel(
     """A compiled training step in which every device is a worker with a batch of its own.
 
     Args:
-      loss: (params, batch) -> scalar.
+      loss: (params, batch) -> scalar; where `init` is given variables, such as batch statistics,
+        (params, variables, batch) -> (scalar, variables).
       tx: any optax chain, with `axis_name` given to those of its parts that exchange something
         (`compress.exchange`, `compress.local_steps`, `masks.*`).
       mesh: of `worker_mesh`, its axes of either kind.
@@ -217,6 +209,7 @@ def data_parallel(
         apart without a word.
 
     Example:
+      >>> import jax.numpy as jnp
       >>> from sparsetrain import compress, runtime
       >>> mesh = runtime.worker_mesh(jax.devices()[:1])
       >>> tx = optax.chain(compress.exchange(compress.top_k(0.5), axis_name="workers"), optax.sgd(1.0))

@@ -27,8 +27,8 @@ def worker_mesh(
       ValueError: the devices do not divide into partitions.
 
     Example:
-      >>> worker_mesh(jax.devices()[:1]).shape
-      OrderedDict({'workers': 1})
+      >>> dict(worker_mesh(jax.devices()[:1]).shape)
+      {'workers': 1}
     """
     found = list(jax.devices() if devices is None else devices)
     kind = AxisType.Explicit if explicit else AxisType.Auto

@@ -9,10 +9,10 @@ from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jax import lax
 
+from sparsetrain.selection import shards
 from sparsetrain.selection.pattern import magnitude_patterns
+from sparsetrain.selection.shards import AxisName
 
 PROBES = 5  # thresholds a pass
 GROUP = 32  # neighbours whose counts, at most 32 each, share a word
@@ -118,7 +118,7 @@ def sample(leaves: Sequence[jax.Array], every: int) -> jax.Array:
     return jnp.concatenate(parts)
 
 
-def total_size(leaves: Sequence[jax.Array], axis_name: str | Sequence[str] | None = None) -> int:
+def total_size(leaves: Sequence[jax.Array], axis_name: AxisName = None) -> int:
     """Number of entries, over all shards where an axis is named.
 
     Raises:
@@ -129,10 +129,7 @@ def total_size(leaves: Sequence[jax.Array], axis_name: str | Sequence[str] | Non
       >>> total_size([jnp.ones(3), jnp.ones((2, 2))])
       7
     """
-    size = sum(leaf.size for leaf in leaves)
-    if axis_name is not None:
-        names = (axis_name,) if isinstance(axis_name, str) else tuple(axis_name)
-        size *= int(np.prod([lax.axis_size(name) for name in names]))
+    size = sum(leaf.size for leaf in leaves) * shards.number(axis_name)
     if not 1 <= size < 2**31:
         raise ValueError(f"{size} entries: give 1 to 2^31 - 1, for counts are int32")
     return size

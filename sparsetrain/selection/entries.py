@@ -10,9 +10,10 @@ from sparsetrain.selection import mask as masks
 from sparsetrain.selection import threshold, words
 from sparsetrain.selection.hierarchical import top_k_hierarchical
 from sparsetrain.selection.layer_entries import largest
-from sparsetrain.selection.layer_ranks import at_common_cut
+from sparsetrain.selection.layer_ranks import at_common_cut, in_this_shard
 from sparsetrain.selection.layers import arrange
 from sparsetrain.selection.pattern import magnitude_of, magnitude_patterns
+from sparsetrain.selection.shards import AxisName
 
 # Where each way of `top_k_entries` is taken. Counting is the fastest at run time from some ten
 # thousand entries on, but each call takes XLA seconds to compile, a heap hundredths of one, and a
@@ -85,20 +86,30 @@ def _largest_by_blocks(values: jax.Array, k: int) -> jax.Array:
     return chosen[kept // HEAP_BLOCK] * HEAP_BLOCK + kept % HEAP_BLOCK
 
 
-def top_k_entries_of(leaves: Sequence[jax.Array], k: int) -> tuple[jax.Array, jax.Array, jax.Array]:
+def top_k_entries_of(
+    leaves: Sequence[jax.Array],
+    k: int | jax.Array,
+    axis_name: AxisName = None,
+    slots: int | None = None,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
     """The k largest magnitudes of several arrays together, as one list of fixed length.
 
     How many a leaf has among them changes with the data; the shapes do not.
 
     Args:
       leaves: floating arrays of any shape; float64 may not be mixed with others.
-      k: static, counted over all leaves, 1 <= k <= N.
+      k: counted over all leaves and shards, 1 <= k <= N; may be traced if `slots` is given, then it
+        is clipped.
+      axis_name: mesh axes over which every leaf is split, inside `shard_map`; counts cross them,
+        entries do not.
+      slots: static length S of the list, at least as many as are found; None for min(k, entries of
+        this shard), since one shard may hold all.
 
     Returns:
-      entries: [k], leaf after leaf, in the widest dtype of the leaves.
-      indices: [k] int32, flat positions in their leaf, ascending within a leaf.
-      counts: [L] int32, how many of them each leaf has. Ties go to the earlier leaf, then to the
-        lower position.
+      entries: [S], leaf after leaf, in the widest dtype of the leaves; zero in unused slots.
+      indices: [S] int32, flat positions in their leaf, ascending within a leaf.
+      counts: [L] int32, how many of them each leaf has, in this shard. Ties go to the earlier leaf,
+        then to the earlier shard, then to the lower position.
 
     Raises:
       TypeError: a leaf is not floating.
@@ -110,11 +121,14 @@ def top_k_entries_of(leaves: Sequence[jax.Array], k: int) -> tuple[jax.Array, ja
       >>> entries.tolist(), indices.tolist(), counts.tolist()
       ([-3.0, 2.0], [1, 0], [1, 1])
     """
-    threshold.check_k(k, leaves)
+    threshold.check_k(k, leaves, axis_name)
+    if slots is None:
+        slots = min(int(k), sum(leaf.size for leaf in leaves))
     full = [i for i, leaf in enumerate(leaves) if leaf.size]
     flat = [lax.stop_gradient(leaves[i]).reshape(-1) for i in full]
-    layers = arrange(flat)
-    taken, at = at_common_cut(layers, threshold.find(flat, k).lower, k)
-    entries, indices = largest(layers, taken, at, k)
+    layers = arrange(flat, axis_name)
+    taken, at = at_common_cut(layers, threshold.find(flat, k, axis_name).lower, k)
+    taken, at = in_this_shard(layers, taken, at)
+    entries, indices = largest(layers, taken, at, slots)
     counts = jnp.zeros((len(leaves),), jnp.int32).at[jnp.array(full, jnp.int32)].set(taken)
     return entries, indices, counts

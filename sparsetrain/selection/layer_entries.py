@@ -8,9 +8,10 @@ from jax import lax
 
 from sparsetrain import varying
 from sparsetrain.selection import words
-from sparsetrain.selection.layer_ranks import Ranked, ranked
+from sparsetrain.selection.layer_ranks import Ranked, in_this_shard, ranked
 from sparsetrain.selection.layers import ROW, Layers, arrange
 from sparsetrain.selection.pattern import magnitude_patterns
+from sparsetrain.selection.shards import AxisName
 from sparsetrain.selection.words import WORD
 
 Test = Callable[[jax.Array, jax.Array], jax.Array]  # patterns, cut -> bool
@@ -24,7 +25,7 @@ def largest(layers: Layers, k: jax.Array, at: Ranked, slots: int) -> tuple[jax.A
     Args:
       layers: the leaves.
       k: [L] int32, 0 <= k_l <= N_l; their sum is at most `slots`.
-      at: `ranked(layers, k)`.
+      at: `ranked(layers, k)`; with shards, both of `in_this_shard`.
       slots: K, static, at least 1.
 
     Returns:
@@ -53,17 +54,19 @@ def largest(layers: Layers, k: jax.Array, at: Ranked, slots: int) -> tuple[jax.A
 
 
 def top_k_mask_of_each(
-    leaves: Sequence[jax.Array], k: Sequence[int] | jax.Array
+    leaves: Sequence[jax.Array], k: Sequence[int] | jax.Array, axis_name: AxisName = None
 ) -> list[jax.Array]:
     """Masks of the k_l largest magnitudes of each array, all in the same passes.
 
     Args:
       leaves: floating arrays of any shape; float64 may not be mixed with others.
-      k: [L], 0 <= k_l <= N_l; may be traced, then it is clipped.
+      k: [L], 0 <= k_l <= N_l, counted over all shards; may be traced, then it is clipped.
+      axis_name: mesh axes over which every array is split, inside `shard_map`; counts cross them,
+        entries do not.
 
     Returns:
-      One mask per array, bool, its shape, with k_l ones; ties go to the lower flat index, NaN counts
-      as largest.
+      One mask per array, bool, its shape, with k_l ones in all shards; ties go to the earlier shard,
+      then to the lower flat index, NaN counts as largest.
 
     Raises:
       TypeError: a leaf is not floating.
@@ -78,10 +81,10 @@ def top_k_mask_of_each(
     found = [jnp.zeros(leaf.shape, bool) for leaf in leaves]
     if not full:
         return found
-    layers = arrange([lax.stop_gradient(leaves[i]).reshape(-1) for i in full])
+    layers = arrange([lax.stop_gradient(leaves[i]).reshape(-1) for i in full], axis_name)
     wanted = jnp.clip(jnp.asarray(k, jnp.int32)[jnp.array(full, jnp.int32)], 0, layers.sizes)
     at = ranked(layers, wanted, jnp.zeros(wanted.shape, layers.rows.dtype))
-    packed, first_words = masks(layers, wanted, at)
+    packed, first_words = masks(layers, *in_this_shard(layers, wanted, at))
     for place, i in enumerate(full):
         size = leaves[i].size
         mine = packed[first_words[place] : first_words[place] + -(-size // WORD)]

@@ -1,5 +1,6 @@
 """Order statistics of all layers at once, each at a rank of its own that may move: by counting, without a sort."""
 
+import dataclasses
 from typing import NamedTuple
 
 import jax
@@ -9,6 +10,7 @@ from jax import lax
 
 from sparsetrain import varying
 from sparsetrain.selection import bracket as brackets
+from sparsetrain.selection import shards
 from sparsetrain.selection.bracket import Bracket
 from sparsetrain.selection.counting import PROBES
 from sparsetrain.selection.layers import Layers, by_leaf, counts
@@ -104,6 +106,40 @@ def at_common_cut(layers: Layers, cut: jax.Array, k: jax.Array | int) -> tuple[j
     return taken, Ranked(of_all, found[:, 0], of_all, of_all)
 
 
+def in_this_shard(layers: Layers, k: jax.Array, at: Ranked) -> tuple[jax.Array, Ranked]:
+    """What this shard has to take so that all shards together take the k_l largest of each layer.
+
+        k_l here = #{here > cut} + (ties here, but no more than earlier shards have left over)
+
+    Args:
+      layers: the leaves, of which each is one shard of a layer.
+      k: [L] int32, entries of each layer in all shards.
+      at: `ranked(layers, k)`, or of `at_common_cut`.
+
+    Returns:
+      k: [L] int32, entries of each leaf here; ties go to the earlier shard.
+      at: as for these leaves alone, for `largest` and `masks`, which look at one shard.
+
+    Example:
+      >>> from sparsetrain.selection.layers import arrange
+      >>> def here(shard):
+      ...     layers, k = arrange([shard], "shards"), jnp.array([3])
+      ...     return in_this_shard(layers, k, ranked(layers, k, jnp.zeros(1, jnp.int32)))[0][0]
+      >>> jax.vmap(here, axis_name="shards")(jnp.array([[1.0, 2.0], [2.0, 3.0], [2.0, 0.0]])).tolist()
+      [1, 2, 0]
+    """
+    if layers.axis_name is None:
+        return k, at
+    alone = dataclasses.replace(layers, axis_name=None)
+    above_too = jnp.minimum(jnp.arange(PROBES, dtype=at.cut.dtype), 1)
+    found = counts(alone, at.cut[:, None] + above_too[None], jnp.ones(k.shape, bool))
+    above, ties = found[:, 1], found[:, 0] - found[:, 1]
+    before = shards.earlier(ties, layers.axis_name)
+    left = k - shards.total(above, layers.axis_name)
+    taken = above + jnp.clip(left - before, 0, ties)
+    return taken, at._replace(reached=found[:, 0])
+
+
 def cuts(layers: Layers, k: jax.Array, guess: jax.Array, is_asked: jax.Array) -> Bracket:
     """Exact brackets [L] of the k_l-th largest magnitudes; the search of `selection.bracket`, for many.
 
@@ -178,4 +214,7 @@ def _extreme(layers: Layers, cut: jax.Array, is_asked: jax.Array, *, is_least: b
             return within(leaf, cut[i])
         return combine(within(leaf[:whole], cut[i]), within(leaf[whole:], cut[i]))
 
-    return layers.everywhere(of_rows, of_leaf, fill, is_asked)
+    found = layers.everywhere(of_rows, of_leaf, fill, is_asked)
+    if layers.axis_name is None:
+        return found
+    return (lax.pmin if is_least else lax.pmax)(found, layers.axis_name)

@@ -15,9 +15,10 @@ import numpy as np
 from jax import lax
 
 from sparsetrain import varying
-from sparsetrain.selection import counting
+from sparsetrain.selection import counting, shards
 from sparsetrain.selection.counting import PROBES
 from sparsetrain.selection.pattern import magnitude_patterns, pattern_dtype
+from sparsetrain.selection.shards import AxisName
 
 LARGE = 1 << 17  # entries from which a leaf is read where it lies
 ROW = 1024
@@ -32,17 +33,21 @@ class Layers:
       large: numbers of those read where they lie.
       rows: [R, 1024] patterns of the others, leaf after leaf; -1 behind the end of each.
       owner: [R] number of the leaf that a row belongs to, rising.
+      axis_name: of the shards, if each leaf is one shard of a layer; what is counted is then counted
+        over all of them.
     """
 
     leaves: tuple[jax.Array, ...]
     large: tuple[int, ...]
     rows: jax.Array
     owner: np.ndarray
+    axis_name: AxisName = None
 
     @property
     def sizes(self) -> jax.Array:
-        """[L] int32, entries of each leaf."""
-        return jnp.array([leaf.shape[0] for leaf in self.leaves], jnp.int32)
+        """[L] int32, entries of each layer, in all shards."""
+        number = shards.number(self.axis_name)
+        return jnp.array([number * leaf.shape[0] for leaf in self.leaves], jnp.int32)
 
     def everywhere(
         self,
@@ -77,11 +82,12 @@ class Layers:
         return found.at[jnp.array(self.large, jnp.int32)].set(jnp.stack(whole))
 
 
-def arrange(leaves: Sequence[jax.Array]) -> Layers:
+def arrange(leaves: Sequence[jax.Array], axis_name: AxisName = None) -> Layers:
     """The leaves as `Layers`.
 
     Args:
       leaves: flat floating arrays, none of them empty; float64 may not be mixed with others.
+      axis_name: mesh axes over which every leaf is split, inside `shard_map`.
 
     Raises:
       ValueError: float64 that does not fit.
@@ -101,11 +107,12 @@ def arrange(leaves: Sequence[jax.Array]) -> Layers:
             owner += [i] * count
     flat = jnp.concatenate(pieces) if pieces else jnp.zeros((0,), dtype)
     large = tuple(i for i, leaf in enumerate(leaves) if leaf.shape[0] >= LARGE)
-    return Layers(tuple(leaves), large, flat.reshape(-1, ROW), np.array(owner, np.int32))
+    rows, owners = flat.reshape(-1, ROW), np.array(owner, np.int32)
+    return Layers(tuple(leaves), large, rows, owners, axis_name)
 
 
 def counts(layers: Layers, thresholds: jax.Array, is_asked: jax.Array) -> jax.Array:
-    """How many magnitudes of each leaf reach thresholds of its own.
+    """How many magnitudes of each layer reach thresholds of its own, in all shards.
 
     Args:
       layers: the leaves.
@@ -133,7 +140,8 @@ def counts(layers: Layers, thresholds: jax.Array, is_asked: jax.Array) -> jax.Ar
         return counting.count_at_least([leaf], thresholds[i])
 
     layers = dataclasses.replace(layers, rows=rows)
-    return layers.everywhere(of_rows, of_leaf, jnp.zeros((PROBES,), jnp.int32), is_asked)
+    found = layers.everywhere(of_rows, of_leaf, jnp.zeros((PROBES,), jnp.int32), is_asked)
+    return shards.total(found, layers.axis_name)
 
 
 def by_leaf(reduce: Callable[..., jax.Array], of_rows: jax.Array, layers: Layers) -> jax.Array:

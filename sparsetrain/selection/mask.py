@@ -7,9 +7,10 @@ import jax.numpy as jnp
 from jax import lax
 
 from sparsetrain import varying
-from sparsetrain.selection import threshold, words
+from sparsetrain.selection import counting, shards, threshold, words
 from sparsetrain.selection.bracket import Bracket
 from sparsetrain.selection.pattern import magnitude_patterns, nan_pattern, pattern_dtype
+from sparsetrain.selection.shards import AxisName
 
 
 def top_k_mask_flat(values: jax.Array, k: int | jax.Array) -> jax.Array:
@@ -40,18 +41,22 @@ def top_k_mask_flat(values: jax.Array, k: int | jax.Array) -> jax.Array:
 
 
 def top_k_masks(
-    leaves: Sequence[jax.Array], k: int | jax.Array
+    leaves: Sequence[jax.Array], k: int | jax.Array, axis_name: AxisName = None
 ) -> tuple[list[jax.Array], jax.Array]:
     """Masks of the k largest magnitudes of several arrays together (global top-k).
 
+    Arrays may be split over devices: counts cross them, entries do not.
+
     Args:
       leaves: floating arrays of any shape; float64 may not be mixed with others.
-      k: counted over all leaves, 1 <= k <= N; may be traced, then it is clipped to 0..N.
+      k: counted over all leaves and shards, 1 <= k <= N; may be traced, then it is clipped to 0..N.
+      axis_name: mesh axes over which every leaf is split, inside `shard_map`.
 
     Returns:
-      masks: one per leaf, bool, with k ones in all; ties go to the earlier leaf, then to the lower
-        flat index.
-      counts: [L] int32, ones of each mask.
+      masks: one per leaf, bool, with k ones in all shards; ties go to the earlier leaf, then to the
+        earlier shard, then to the lower flat index. For leaves split along their first axis these are
+        the masks of the whole leaves.
+      counts: [L] int32, ones of each mask, in this shard.
 
     Raises:
       TypeError: a leaf is not floating.
@@ -63,9 +68,9 @@ def top_k_masks(
       >>> [mask.astype(int).tolist() for mask in masks], counts.tolist()
       ([[0, 1], [1, 0]], [1, 1])
     """
-    threshold.check_k(k, leaves)
+    threshold.check_k(k, leaves, axis_name)
     flat = [lax.stop_gradient(leaf).reshape(-1) for leaf in leaves]
-    pattern, last = cut(flat, threshold.find(flat, k), k)
+    pattern, last = cut(flat, threshold.find(flat, k, axis_name), k, axis_name)
     masks = [kept(leaf, pattern, last[i]) for i, leaf in enumerate(flat)]
     counts = [jnp.sum(words.ones(words.pack(mask)), dtype=jnp.int32) for mask in masks]
     shaped = [mask.reshape(leaf.shape) for mask, leaf in zip(masks, leaves, strict=True)]
@@ -73,7 +78,7 @@ def top_k_masks(
 
 
 def cut(
-    leaves: Sequence[jax.Array], bracket: Bracket, k: int | jax.Array
+    leaves: Sequence[jax.Array], bracket: Bracket, k: int | jax.Array, axis_name: AxisName = None
 ) -> tuple[jax.Array, jax.Array]:
     """How to keep exactly k entries: a pattern, and the last index in each leaf that may tie it.
 
@@ -81,19 +86,23 @@ def cut(
       leaves: [N_l] floating.
       bracket: exact, for this k clipped to 1..N.
       k: 0 keeps nothing.
+      axis_name: of the shards, see `top_k_masks`.
 
     Returns:
       pattern: entries above are kept, and those equal up to
       last: [L] int32, an index in each leaf; -1 for none, N_l for all.
     """
     sizes = jnp.array([leaf.shape[0] for leaf in leaves], jnp.int32)
-    k = jnp.clip(jnp.asarray(k, jnp.int32), 0, jnp.sum(sizes, dtype=jnp.int32))
+    k = jnp.clip(jnp.asarray(k, jnp.int32), 0, counting.total_size(leaves, axis_name))
 
     def among_ties() -> jax.Array:
         held = lax.optimization_barrier(list(leaves))
         tied = [words.pack(magnitude_patterns(leaf) == bracket.lower) for leaf in held]
         ties = jnp.stack([jnp.sum(words.ones(packed), dtype=jnp.int32) for packed in tied])
-        before = jnp.cumsum(ties, dtype=jnp.int32) - ties
+        of_leaf = shards.total(ties, axis_name)
+        before = jnp.cumsum(of_leaf, dtype=jnp.int32) - of_leaf
+        if axis_name is not None:
+            before = before + shards.earlier(ties, axis_name)
         wanted = jnp.clip(k - bracket.at_upper - before, 0, ties)
         none = jnp.zeros((), jnp.int32)
         last = [

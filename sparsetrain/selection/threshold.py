@@ -13,7 +13,7 @@ from jax import lax
 
 from sparsetrain import varying
 from sparsetrain.selection import bracket as brackets
-from sparsetrain.selection import counting, words
+from sparsetrain.selection import counting, shards, words
 from sparsetrain.selection.bracket import Bracket
 from sparsetrain.selection.pattern import (
     magnitude_of,
@@ -21,8 +21,7 @@ from sparsetrain.selection.pattern import (
     nan_pattern,
     pattern_dtype,
 )
-
-AxisName = str | tuple[str, ...] | None
+from sparsetrain.selection.shards import AxisName
 
 # A sample of one entry in 64, and of no more than this, is searched in a fraction of a pass.
 SAMPLE, SAMPLE_EVERY = 1 << 16, 64
@@ -153,8 +152,7 @@ def _counter(leaves: Sequence[jax.Array], axis_name: AxisName) -> Callable[[jax.
         # Without the barrier XLA computes all patterns once, ahead of the loop, into fresh memory,
         # and passes over that: three times as slow.
         held, probes = lax.optimization_barrier((list(leaves), probes))
-        counts = counting.count_at_least(held, probes)
-        return counts if axis_name is None else lax.psum(counts, axis_name)
+        return shards.total(counting.count_at_least(held, probes), axis_name)
 
     return count
 

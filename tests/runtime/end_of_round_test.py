@@ -1,0 +1,71 @@
+"""P-GaP on devices."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from sparsetrain import masks, runtime
+from tests.runtime.four_partitions import CHECKS
+
+
+@pytest.fixture(scope="module")
+def printed():
+    """What the checks say that run on four devices; forced, which takes a process of its own."""
+    # Compiled fast and run slowly: nothing here runs long.
+    flags = "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0"
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.runtime.four_partitions"],
+        cwd=Path(__file__).parents[2],
+        env=os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+        timeout=250,
+        check=False,
+    )
+    return done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_on_four_devices(printed, name):
+    assert f"passed: {name}\n" in printed, printed[-3000:]
+
+
+def test_before_init_and_a_wrong_number_of_partitions():
+    tx = masks.grow_and_prune(
+        optax.sgd(1.0),
+        0.5,
+        masks.partitions({"all": r".*"}),
+        steps_per_phase=1,
+        phases=1,
+        key=jax.random.key(0),
+        order="parallel",
+        axis_name="workers",
+    )
+    mesh = runtime.worker_mesh(jax.devices()[:1])
+    run = runtime.data_parallel(lambda w, x: jnp.sum(w["a"] * x), tx, mesh, apart=True)
+    two = masks.partitions({"x": r"a", "y": r"b"})
+    with pytest.raises(ValueError, match="call init"):
+        runtime.end_of_round(run, two)
+    trained = run.init({"a": np.ones((2, 2), np.float32)})
+    with pytest.raises(ValueError, match="2 for 1 workers"):
+        runtime.end_of_round(run, two)(trained)
+
+
+def test_a_worker_keeps_its_variables():
+    """Also without P-GaP: what a loss returns beside its value is the worker's own."""
+    mesh = runtime.worker_mesh(jax.devices()[:1])
+
+    def loss(params, variables, batch):
+        return jnp.sum(params[None] * batch), {"count": variables["count"] + 1}
+
+    run = runtime.data_parallel(loss, optax.sgd(1.0), mesh, apart=True)
+    trained = run.init(np.zeros(2, np.float32), {"count": np.int32(3)})
+    trained, _ = run.step(trained, run.place(np.ones((1, 2), np.float32)))
+    assert trained.variables["count"].tolist() == [4]

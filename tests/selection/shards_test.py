@@ -1,0 +1,64 @@
+"""Leaves in pieces on several devices: selected from as if they were whole, and never gathered."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from sparsetrain import compress, selection
+from tests.selection.four_shards import CHECKS
+
+
+@pytest.fixture(scope="module")
+def printed():
+    """What the checks say that run on four devices; forced, which takes a process of its own."""
+    flags = "--xla_force_host_platform_device_count=4"
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.selection.four_shards"],
+        cwd=Path(__file__).parents[2],
+        env=os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
+        capture_output=True,
+        text=True,
+        timeout=250,
+        check=False,
+    )
+    return done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("name", CHECKS)
+def test_on_four_devices(printed, name):
+    assert f"passed: {name}\n" in printed, printed[-3000:]
+
+
+def test_shards_of_several_axes_are_ordered_as_the_axes_are_named():
+    def find(values):
+        return selection.top_k_masks([values], 5, ("x", "y"))[0][0]
+
+    found = jax.vmap(jax.vmap(find, axis_name="y"), axis_name="x")(jnp.ones((2, 2, 3)))
+    assert np.asarray(found).reshape(-1).tolist() == [True] * 5 + [False] * 7
+
+
+def test_k_is_counted_over_all_shards():
+    def find(values):
+        return selection.top_k_masks([values], 7, "shards")
+
+    with pytest.raises(ValueError, match=r"1\.\.6"):
+        jax.vmap(find, axis_name="shards")(jnp.ones((2, 3)))
+    many = jax.vmap(lambda v: selection.top_k_masks([v], 6, "shards")[1], axis_name="shards")
+    assert many(jnp.ones((2, 3))).tolist() == [[3], [3]]
+
+
+def test_one_shard_may_hold_all_that_is_sent():
+    compressor = compress.global_top_k(0.5, shards="shards")
+
+    def sent(u):
+        payload, _ = compressor.compress(u, compressor.init(u))
+        return payload.values, payload.counts
+
+    values, counts = jax.vmap(sent, axis_name="shards")(jnp.array([[1.0, 2.0], [3.0, 4.0]]))
+    assert values.tolist() == [[0.0, 0.0], [3.0, 4.0]] and counts.tolist() == [[0], [2]]
