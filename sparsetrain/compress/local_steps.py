@@ -82,7 +82,8 @@ class Halves:
         )
         change, outer = self.outer.update(pseudo_gradient, state.outer, state.anchor)
         anchor = optax.apply_updates(state.anchor, change)
-        inner = state.inner
+        # A moment that is not finite would silence this worker for ever.
+        inner = jax.tree.map(lambda leaf: _mended(leaf, done.speaks), state.inner)
         if self.momentum_masking is not None:
             sent = jax.tree.map(lambda accepted: accepted != 0, done.accepted)
             inner = mask_momentum(inner, params, sent, self.momentum_masking)
@@ -97,6 +98,13 @@ class Halves:
             nonfinite=done.nonfinite,
         )
         return jax.tree.map(jnp.subtract, anchor, params), new
+
+
+def _mended(leaf: Any, speaks: jax.Array) -> Any:
+    """Zeros where something is not finite, unless the worker speaks."""
+    if not jnp.issubdtype(jnp.result_type(leaf), jnp.inexact):
+        return leaf
+    return jnp.where(speaks | jnp.isfinite(leaf), leaf, jnp.zeros_like(leaf))
 
 
 class LocalSteps(optax.GradientTransformationExtraArgs):
