@@ -9,7 +9,7 @@ from sparsetrain.compress.gradient_dropping import gradient_dropping
 from sparsetrain.compress.layerwise import layerwise
 from sparsetrain.compress.leader import leader_top_k, low_pass
 from sparsetrain.compress.ledger import Ledger, compression_ratio, find_ledgers, report
-from sparsetrain.compress.local_steps import LocalStepsState, local_steps, sync
+from sparsetrain.compress.local_steps import LocalSteps, LocalStepsState, local_steps, sync
 from sparsetrain.compress.low_rank import low_rank
 from sparsetrain.compress.memory import no_memory, residual
 from sparsetrain.compress.momentum import mask_momentum, momentum_correction
@@ -58,6 +58,7 @@ __all__ = [
     "ExchangeState",
     "LeafCompressor",
     "Ledger",
+    "LocalSteps",
     "LocalStepsState",
     "both_ways",
     "compression_ratio",

@@ -77,6 +77,35 @@ def moved_bytes(compressor: Any, payloads: Any, axis_name: Any) -> int:
     return sum(collectives.moved_bytes(payload, workers) for payload in each)
 
 
+def aggregated(
+    compressor: Any, payloads: Any, u: Any, state: Any, axis_name: Any, speaks: jax.Array
+) -> Aggregate:
+    """`compressor.aggregate`, its mean over the workers that spoke.
+
+        mean = (sum of what was said) / (number of those who spoke)
+
+    Args:
+      compressor: one whose results are no mean says `averages = False`; one that goes on computing
+        with the mean has a method `aggregate_speakers` with these arguments instead.
+      payloads: of this worker; silenced where it does not speak.
+      u: what they were made of.
+      state: of the compressor.
+      axis_name: of the workers, or None.
+      speaks: bool scalar.
+
+    Returns:
+      As `aggregate`; exactly its plain mean where all spoke.
+    """
+    if hasattr(compressor, "aggregate_speakers"):
+        return compressor.aggregate_speakers(payloads, u, state, axis_name, speaks)
+    done = compressor.aggregate(payloads, u, state, axis_name)
+    if axis_name is None or not getattr(compressor, "averages", True):
+        return done
+    speakers = lax.psum(speaks.astype(jnp.float32), axis_name)
+    share = lax.axis_size(axis_name) / jnp.maximum(speakers, 1.0)
+    return done._replace(mean=jax.tree.map(lambda leaf: leaf * share.astype(leaf.dtype), done.mean))
+
+
 def worker_mean(values: Any, axis_name: Any) -> Any:
     """Mean over the workers of a named axis; the values themselves where there is none."""
     return values if axis_name is None else lax.pmean(values, axis_name)

@@ -44,16 +44,28 @@ def with_step(ledger: Ledger, params: Any) -> Ledger:
     )
 
 
-def with_message(ledger: Ledger, payloads: Any, speaks: jax.Array, moved: int = 0) -> Ledger:
-    """The payloads of one message added; nothing but what moved where the worker did not speak."""
-    sent = jax.tree.leaves(payloads, is_leaf=is_payload)
-    bits = total([payload.payload_bits() for payload in sent]).if_true(speaks)
-    frame = BitCount.of(FRAME_BYTES)
-    wire = total([frame, *(payload.wire_bytes() for payload in sent)]).if_true(speaks)
+def with_message(
+    ledger: Ledger,
+    payloads: Any,
+    speaks: jax.Array,
+    moved: int | BitCount = 0,
+    sent: BitCount | None = None,
+) -> Ledger:
+    """The payloads of one message added; nothing but what moved where the worker did not speak.
+
+    `sent` has the message's bytes as they were counted; None for what the payloads say of themselves.
+    """
+    each = jax.tree.leaves(payloads, is_leaf=is_payload)
+    bits = total([payload.payload_bits() for payload in each]).if_true(speaks)
+    if sent is None:
+        frame = BitCount.of(FRAME_BYTES)
+        sent = total([frame, *(payload.wire_bytes() for payload in each)])
+    wire = sent.if_true(speaks)
+    moved = moved if isinstance(moved, BitCount) else BitCount.of(moved)
     return ledger._replace(
         payload_bits=ledger.payload_bits.plus(bits),
         wire_bytes=ledger.wire_bytes.plus(wire),
-        moved_bytes=ledger.moved_bytes.plus(BitCount.of(moved)),
+        moved_bytes=ledger.moved_bytes.plus(moved),
         last_payload_bits=bits,
         last_wire_bytes=wire,
     )

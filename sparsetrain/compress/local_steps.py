@@ -1,5 +1,6 @@
 """Several local optimizer steps between two exchanges: temporal sparsity, FedAvg, DiLoCo."""
 
+import dataclasses
 from typing import Any, NamedTuple
 
 import jax
@@ -13,7 +14,7 @@ from sparsetrain.compress.compressor import Compressor, accumulated, check_float
 from sparsetrain.compress.ledger import Ledger
 from sparsetrain.compress.memory import Memory, residual
 from sparsetrain.compress.momentum import mask_momentum
-from sparsetrain.compress.transform import check_parts, one_round
+from sparsetrain.compress.transform import Round, check_parts, one_round
 
 
 class LocalStepsState(NamedTuple):
@@ -29,6 +30,89 @@ class LocalStepsState(NamedTuple):
     nonfinite: jax.Array  # int32 scalar: exchanges in which this worker sent nothing
 
 
+@dataclasses.dataclass(frozen=True)
+class Halves:
+    """The parts of `local_steps`, around any way in which workers may hear of one another.
+
+    `walk`, then at every n-th step `one_round` of `drift`, and `land`. Who exchanges otherwise, such as
+    `runtime.messages`, puts the halves of `one_round` between them.
+    """
+
+    inner: optax.GradientTransformationExtraArgs
+    every: int
+    compressor: Compressor
+    outer: optax.GradientTransformation
+    memory: Memory
+    momentum_masking: str | None
+
+    def init(self, params: Any) -> LocalStepsState:
+        """State of one worker before its first step."""
+        check_floating(params)
+        return LocalStepsState(
+            step=jnp.zeros((), jnp.int32),
+            # A copy, so that parameters and state can both be donated.
+            anchor=jax.tree.map(jnp.copy, params),
+            inner=self.inner.init(params),
+            outer=self.outer.init(params),
+            compressor=self.compressor.init(params),
+            memory=self.memory.init(params),
+            ledger=ledger.empty(),
+            nonfinite=jnp.zeros((), jnp.int32),
+        )
+
+    def walk(
+        self, updates: Any, state: LocalStepsState, params: Any, **extra_args: Any
+    ) -> tuple[Any, LocalStepsState]:
+        """One local step: (moves, state)."""
+        moves, inner = self.inner.update(updates, state.inner, params, **extra_args)
+        book = ledger.with_step(state.ledger, params)
+        return moves, state._replace(
+            step=optax.safe_increment(state.step), inner=inner, ledger=book
+        )
+
+    def drift(self, params: Any, moves: Any, state: LocalStepsState) -> Any:
+        """How far this worker is from the anchor once it has moved."""
+        target = accumulated(optax.apply_updates(params, moves))
+        return jax.tree.map(jnp.subtract, target, accumulated(state.anchor))
+
+    def land(self, params: Any, state: LocalStepsState, done: Round) -> tuple[Any, LocalStepsState]:
+        """The way from the parameters before the last move to the new anchor: (updates, state)."""
+        pseudo_gradient = jax.tree.map(
+            lambda mean, p: jnp.negative(mean).astype(p.dtype), done.mean, params
+        )
+        change, outer = self.outer.update(pseudo_gradient, state.outer, state.anchor)
+        anchor = optax.apply_updates(state.anchor, change)
+        # A moment that is not finite would silence this worker for ever.
+        inner = jax.tree.map(lambda leaf: _mended(leaf, done.speaks), state.inner)
+        if self.momentum_masking is not None:
+            sent = jax.tree.map(lambda accepted: accepted != 0, done.accepted)
+            inner = mask_momentum(inner, params, sent, self.momentum_masking)
+        new = LocalStepsState(
+            step=state.step,
+            anchor=anchor,
+            inner=inner,
+            outer=outer,
+            compressor=done.compressor,
+            memory=done.memory,
+            ledger=done.ledger,
+            nonfinite=done.nonfinite,
+        )
+        return jax.tree.map(jnp.subtract, anchor, params), new
+
+
+def _mended(leaf: Any, speaks: jax.Array) -> Any:
+    """Zeros where something is not finite, unless the worker speaks."""
+    if not jnp.issubdtype(jnp.result_type(leaf), jnp.inexact):
+        return leaf
+    return jnp.where(speaks | jnp.isfinite(leaf), leaf, jnp.zeros_like(leaf))
+
+
+class LocalSteps(optax.GradientTransformationExtraArgs):
+    """What `local_steps` returns: a transformation that can be taken apart."""
+
+    halves: Halves
+
+
 def local_steps(
     inner: optax.GradientTransformation,
     every: int,
@@ -38,7 +122,7 @@ def local_steps(
     memory: Memory | None = None,
     momentum_masking: str | None = None,
     axis_name: Any = None,
-) -> optax.GradientTransformationExtraArgs:
+) -> LocalSteps:
     """Optimizes locally and exchanges the compressed difference every so many steps.
 
         each step:            W <- W + inner(g)
@@ -91,22 +175,14 @@ def local_steps(
         raise ValueError(f"momentum_masking={momentum_masking!r}: choose None, 'first' or 'all'")
     memory = residual() if memory is None else memory
     check_parts(compressor, memory)
-    inner = optax.with_extra_args_support(inner)
-    outer = optax.sgd(1.0) if outer is None else outer
-
-    def init_fn(params: Any) -> LocalStepsState:
-        check_floating(params)
-        return LocalStepsState(
-            step=jnp.zeros((), jnp.int32),
-            # A copy, so that parameters and state can both be donated.
-            anchor=jax.tree.map(jnp.copy, params),
-            inner=inner.init(params),
-            outer=outer.init(params),
-            compressor=compressor.init(params),
-            memory=memory.init(params),
-            ledger=ledger.empty(),
-            nonfinite=jnp.zeros((), jnp.int32),
-        )
+    halves = Halves(
+        optax.with_extra_args_support(inner),
+        every,
+        compressor,
+        optax.sgd(1.0) if outer is None else outer,
+        memory,
+        momentum_masking,
+    )
 
     def update_fn(
         updates: Any, state: LocalStepsState, params: Any = None, **extra_args: Any
@@ -115,51 +191,29 @@ def local_steps(
             raise ValueError(
                 "local_steps: call update(grads, state, params), the anchor is compared to them"
             )
-        moves, inner_state = inner.update(updates, state.inner, params, **extra_args)
-        step = optax.safe_increment(state.step)
-        state = state._replace(
-            step=step, inner=inner_state, ledger=ledger.with_step(state.ledger, params)
-        )
+        moves, state = halves.walk(updates, state, params, **extra_args)
 
         def stay(state: LocalStepsState) -> tuple[Any, LocalStepsState]:
             return jax.tree.map(lambda move, p: move.astype(p.dtype), moves, params), state
 
         def communicate(state: LocalStepsState) -> tuple[Any, LocalStepsState]:
-            target = accumulated(optax.apply_updates(params, moves))
-            drift = jax.tree.map(jnp.subtract, target, accumulated(state.anchor))
-            done = one_round(compressor, memory, drift, state, axis_name)
-            pseudo_gradient = jax.tree.map(
-                lambda mean, p: jnp.negative(mean).astype(p.dtype), done.mean, params
+            drift = halves.drift(params, moves, state)
+            return halves.land(
+                params, state, one_round(compressor, memory, drift, state, axis_name)
             )
-            change, outer_state = outer.update(pseudo_gradient, state.outer, state.anchor)
-            anchor = optax.apply_updates(state.anchor, change)
-            inner_state = state.inner
-            if momentum_masking is not None:
-                sent = jax.tree.map(lambda accepted: accepted != 0, done.accepted)
-                inner_state = mask_momentum(inner_state, params, sent, momentum_masking)
-            back = jax.tree.map(jnp.subtract, anchor, params)
-            new = LocalStepsState(
-                step=state.step,
-                anchor=anchor,
-                inner=inner_state,
-                outer=outer_state,
-                compressor=done.compressor,
-                memory=done.memory,
-                ledger=done.ledger,
-                nonfinite=done.nonfinite,
-            )
-            return back, new
 
         if every == 1:
             return communicate(state)
-        is_boundary = step % every == 0
+        is_boundary = state.step % every == 0
         if axis_name is not None:
             # The same on all workers, and known to be: else vmap turns the branch into a select and
             # every step pays for selection and exchange.
             is_boundary = lax.pmax(is_boundary.astype(jnp.int32), axis_name) > 0
         return varying.cond(is_boundary, communicate, stay, state)
 
-    return optax.GradientTransformationExtraArgs(init_fn, update_fn)
+    both = LocalSteps(halves.init, update_fn)
+    both.halves = halves
+    return both
 
 
 def sync(params: Any, state: Any) -> Any:

@@ -10,7 +10,7 @@ import optax
 from sparsetrain.compress import entries
 from sparsetrain.compress.compressor import LeafCompressor
 from sparsetrain.compress.density import Density, capacity, check, count_at
-from sparsetrain.compress.local_steps import local_steps
+from sparsetrain.compress.local_steps import LocalSteps, local_steps
 from sparsetrain.compress.top_k import code_parameter
 from sparsetrain.payload import Payload, SparseBinary
 
@@ -108,9 +108,7 @@ def sparse_binary(density: Density, *, variant: str = "clamped") -> SparseBinary
     return SparseBinaryCompressor(density, variant)
 
 
-def sbc(
-    preset: int, inner: optax.GradientTransformation, **options: Any
-) -> optax.GradientTransformationExtraArgs:
+def sbc(preset: int, inner: optax.GradientTransformation, **options: Any) -> LocalSteps:
     """SBC(1), SBC(2) or SBC(3): local steps and density as the paper pairs them.
 
         SBC(1): n = 1,   density .001   (x2784 in theory)

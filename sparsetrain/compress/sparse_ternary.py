@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import optax
 
 from sparsetrain.compress import entries
-from sparsetrain.compress.compressor import Aggregate, Compressor, LeafCompressor
+from sparsetrain.compress.compressor import Aggregate, Compressor, LeafCompressor, aggregated
 from sparsetrain.compress.density import Density, capacity, check, count_at
-from sparsetrain.compress.local_steps import local_steps
+from sparsetrain.compress.local_steps import LocalSteps, local_steps
 from sparsetrain.compress.memory import zeros
 from sparsetrain.compress.top_k import code_parameter
 from sparsetrain.payload import BitCount, Payload, SparseTernary, is_payload, total
@@ -100,7 +100,15 @@ class BothWays:
         return self.up.decompress(payloads)
 
     def aggregate(self, payloads: Any, u: Any, state: BothWaysState, axis_name: Any) -> Aggregate:
-        arrived = self.up.aggregate(payloads, u, state.up, axis_name)
+        return self._answered(self.up.aggregate(payloads, u, state.up, axis_name), state)
+
+    def aggregate_speakers(
+        self, payloads: Any, u: Any, state: BothWaysState, axis_name: Any, speaks: jax.Array
+    ) -> Aggregate:
+        # The server's residual belongs to no worker: a mean over fewer must not enlarge it.
+        return self._answered(aggregated(self.up, payloads, u, state.up, axis_name, speaks), state)
+
+    def _answered(self, arrived: Aggregate, state: BothWaysState) -> Aggregate:
         # From here on all workers compute the same: each is the server.
         offered = jax.tree.map(jnp.add, state.residual, arrived.mean)
         broadcast, down = self.down.compress(offered, state.down)
@@ -153,7 +161,7 @@ def stc(
     every: int = 1,
     axis_name: Any = None,
     **options: Any,
-) -> optax.GradientTransformationExtraArgs:
+) -> LocalSteps:
     """STC as a recipe: local steps, and ternary messages up and down, each with a residual.
 
         client: u_i = R_i + (inner_n(W_i) - W),    s_i = STC(u_i),    R_i = u_i - s_i

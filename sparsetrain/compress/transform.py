@@ -5,13 +5,18 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jax import lax
 
 from sparsetrain.compress import ledger
-from sparsetrain.compress.compressor import Compressor, check_floating, moved_bytes
+from sparsetrain.compress.compressor import (
+    Aggregate,
+    Compressor,
+    aggregated,
+    check_floating,
+    moved_bytes,
+)
 from sparsetrain.compress.ledger import Ledger
 from sparsetrain.compress.memory import Memory, residual
-from sparsetrain.payload import is_payload
+from sparsetrain.payload import BitCount, is_payload
 
 
 class Round(NamedTuple):
@@ -23,6 +28,17 @@ class Round(NamedTuple):
     memory: Any
     ledger: Ledger
     nonfinite: jax.Array
+    speaks: jax.Array  # bool scalar: whether this worker took part
+
+
+class Offer(NamedTuple):
+    """What one worker brings to a round, before the others are heard."""
+
+    u: Any  # what was fed and remembered; zeros where it is not finite
+    payloads: Any  # what is to be sent; silenced where u is not finite
+    compressor: Any  # its state
+    remembered: Any  # the memory's state after `compensate`
+    speaks: jax.Array  # bool scalar
 
 
 class ExchangeState(NamedTuple):
@@ -103,6 +119,26 @@ def one_round(
     Returns:
       Results and new states; mean and accepted in at least float32.
     """
+    offer = offered(compressor, memory, gradients, state)
+    combined = aggregated(
+        compressor, offer.payloads, offer.u, offer.compressor, axis_name, offer.speaks
+    )
+    moved = moved_bytes(compressor, offer.payloads, axis_name)
+    return settled(memory, offer, combined, state, moved)
+
+
+def offered(compressor: Compressor, memory: Memory, gradients: Any, state: Any) -> Offer:
+    """The first half of a round, in which no other worker has a part.
+
+    Args:
+      compressor: what is sent.
+      memory: what is remembered.
+      gradients: as for `one_round`.
+      state: anything with the fields of `ExchangeState`; it stays as it is until `settled`.
+
+    Returns:
+      What this worker brings.
+    """
     u, remembered = memory.compensate(gradients, state.memory)
     speaks = all_finite(u)
     if (split_over := getattr(compressor, "shards", None)) is not None:
@@ -112,20 +148,37 @@ def one_round(
     u = jax.tree.map(lambda leaf: jnp.where(speaks, leaf, jnp.zeros_like(leaf)), u)
     payloads, compressor_state = compressor.compress(u, state.compressor)
     payloads = jax.tree.map(lambda payload: payload.silenced(speaks), payloads, is_leaf=is_payload)
-    mean, accepted, compressor_state = compressor.aggregate(
-        payloads, u, compressor_state, axis_name
+    return Offer(u, payloads, compressor_state, remembered, speaks)
+
+
+def settled(
+    memory: Memory,
+    offer: Offer,
+    combined: Aggregate,
+    state: Any,
+    moved: int | BitCount,
+    sent: BitCount | None = None,
+) -> Round:
+    """The second half of a round: the rest is remembered, the message is booked.
+
+    Args:
+      memory: what is remembered.
+      offer: of this worker.
+      combined: what came of all offers.
+      state: as given to `offered`.
+      moved: bytes that left this worker in collectives.
+      sent: bytes of its message as they were counted; None for what the payloads say of themselves.
+
+    Returns:
+      As `one_round`.
+    """
+    new = memory.update(offer.u, combined.accepted, offer.payloads, offer.remembered)
+    kept = jax.tree.map(lambda new, old: jnp.where(offer.speaks, new, old), new, state.memory)
+    book = ledger.with_message(state.ledger, offer.payloads, offer.speaks, moved, sent)
+    nonfinite = state.nonfinite + (~offer.speaks).astype(jnp.int32)
+    return Round(
+        combined.mean, combined.accepted, combined.state, kept, book, nonfinite, offer.speaks
     )
-    if axis_name is not None and getattr(compressor, "averages", True):
-        # The mean is over those who spoke; exactly the plain one where all did.
-        speakers = lax.psum(speaks.astype(jnp.float32), axis_name)
-        share = lax.axis_size(axis_name) / jnp.maximum(speakers, 1.0)
-        mean = jax.tree.map(lambda leaf: leaf * share.astype(leaf.dtype), mean)
-    new = memory.update(u, accepted, payloads, remembered)
-    kept = jax.tree.map(lambda new, old: jnp.where(speaks, new, old), new, state.memory)
-    moved = moved_bytes(compressor, payloads, axis_name)
-    book = ledger.with_message(state.ledger, payloads, speaks, moved)
-    nonfinite = state.nonfinite + (~speaks).astype(jnp.int32)
-    return Round(mean, accepted, compressor_state, kept, book, nonfinite)
 
 
 def all_finite(values: Any) -> jax.Array:
