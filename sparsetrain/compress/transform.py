@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jax import lax
 
 from sparsetrain.compress import ledger
 from sparsetrain.compress.compressor import (

@@ -70,7 +70,7 @@ class DeviceHalves:
         own = jax.tree.map(lambda leaf: leaf[self._own], everyone)
 
         def of_worker(held: Trained, offer: Offer, size: jax.Array) -> Trained:
-            params, state = held
+            params, state = held.params, held.opt_state
 
             def of_message(payloads: Any, speaks: jax.Array) -> tuple[Any, Any]:
                 done = aggregated(
