@@ -1,3 +1,4 @@
+import contextlib
 import json
 import os
 import re
@@ -49,8 +50,20 @@ def program(tmp_path, start):
     return call
 
 
+# Groups of the workers of a test, which a launcher that fails the test may leave behind.
+seen = []
+
+
+@pytest.fixture(autouse=True)
+def leave_none():
+    yield
+    while seen:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(seen.pop(), signal.SIGKILL)
+
+
 def pids(process, count):
-    """Waits until some processes have printed theirs."""
+    """Waits until some processes have printed theirs, which are the numbers of their groups too."""
     found = {}
     deadline = time.monotonic() + SECONDS
     while len(found) < count and time.monotonic() < deadline:
@@ -58,6 +71,7 @@ def pids(process, count):
         assert line, process.stderr.read()
         if label := re.match(r"\[(\d)\] pid (\d+)", line):
             found[int(label[1])] = int(label[2])
+            seen.append(int(label[2]))
     return [found[index] for index in range(count)]
 
 
@@ -110,13 +124,11 @@ def test_a_killed_launcher_takes_its_processes_along(program):
     groups = pids(process, 2)
     process.kill()
     process.wait(SECONDS)
-    # Not what these have started: nobody is left to do that.
+    # Not what these have started; nobody is left to do that.
     deadline = time.monotonic() + 10
     while any(pid in living(pid) for pid in groups):
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    for group in groups:
-        os.killpg(group, signal.SIGKILL)
 
 
 def test_a_reader_that_leaves_ends_all(program):
