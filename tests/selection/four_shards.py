@@ -100,6 +100,21 @@ def masks(kind=AxisType.Auto):
     only_counts_cross(sharded, jax.device_put(leaves, place), jnp.int32(3), others=SHARDS)
 
 
+def two_axes():
+    """Shards of several mesh axes are ordered as the axes are named."""
+    mesh = jax.make_mesh((2, 2), ("x", "y"), axis_types=(AxisType.Auto,) * 2)
+    rows = P(("x", "y"))
+    find = quick_jit(
+        jax.shard_map(
+            lambda leaf: selection.top_k_masks([leaf], 5, ("x", "y"))[0][0],
+            mesh=mesh,
+            in_specs=rows,
+            out_specs=rows,
+        )
+    )
+    assert np.asarray(find(np.ones(12, np.float32))).tolist() == [True] * 5 + [False] * 7
+
+
 def through_a_sample():
     """The way of large arrays, forced on small ones."""
     threshold.LEAST_SAMPLED = 1
@@ -240,6 +255,7 @@ def exchange():
 CHECKS = {
     "masks": masks,
     "masks of an explicit mesh": functools.partial(masks, AxisType.Explicit),
+    "pieces along two axes": two_axes,
     "of each": of_each,
     **{name: functools.partial(compressors, name) for name in COMPRESSORS},
     "exchange": exchange,
