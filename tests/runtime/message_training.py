@@ -8,6 +8,7 @@ import numpy as np
 import optax
 
 from sparsetrain import compress, runtime
+from sparsetrain.runtime.byte_gather import gather_bytes
 
 SHAPES = {"kernel": (24, 10), "bias": (10,)}
 BATCH = 2
@@ -61,6 +62,18 @@ METHODS = {
 WORKERS = {"sbc 1": 2, "sbc 10": 2, "sbc 100": 3, "fedavg": 3, "stc": 4}
 # What two processes train, with a worker in each, or two.
 TOGETHER = ("sbc 10", "stc")
+
+
+class Recorder:
+    """Carries messages and keeps them."""
+
+    def __init__(self):
+        self.rounds = []
+
+    def __call__(self, messages):
+        gathered = gather_bytes(messages)
+        self.rounds.append(gathered)
+        return gathered
 
 
 def start(name, **options):
