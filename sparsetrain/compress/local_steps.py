@@ -145,7 +145,8 @@ def local_steps(
       A transformation that needs `params` in `update`. The anchor is bit-identical on all workers.
       The parameters reach it by `params + (anchor - params)`, which floating point may leave one
       unit in the last place (of the larger of the two) away; `sync(params, state)` returns the
-      anchor itself.
+      anchor itself. A worker whose difference is not finite sends nothing, as in `exchange`, and
+      what is not finite in its inner state is set to zero.
 
     Raises:
       ValueError: every below 1, or `update` without parameters.

@@ -8,6 +8,7 @@ import numpy as np
 import optax
 
 from sparsetrain import compress, runtime
+from sparsetrain.runtime.byte_gather import gather_bytes
 
 SHAPES = {"kernel": (24, 10), "bias": (10,)}
 BATCH = 2
@@ -15,12 +16,14 @@ BATCH = 2
 
 def loss(params, batch):
     x, y = batch
-    return jnp.mean((x @ params["kernel"] + params["bias"][None] - y) ** 2)
+    return jnp.mean((x @ params["kernel"] + params.get("bias", jnp.zeros(10))[None] - y) ** 2)
 
 
-def begin():
+def begin(name):
+    """Parameters; two tensors for what two processes train, one where that is compiled for itself."""
     rng = np.random.default_rng(7)
-    return {name: rng.normal(size=shape).astype(np.float32) for name, shape in SHAPES.items()}
+    shapes = SHAPES if name in TOGETHER else {"kernel": SHAPES["kernel"]}
+    return {key: rng.normal(size=shape).astype(np.float32) for key, shape in shapes.items()}
 
 
 def batches(workers, steps):
@@ -37,41 +40,57 @@ def local(inner, every, compressor, *args, **options):
 
 # Name -> (transformation, steps).
 METHODS = {
-    "sbc 1": lambda: (local(optax.adam(1e-2), 1, compress.sparse_binary(0.1)), 4),
+    "sbc 1": lambda: (
+        local(
+            optax.sgd(1e-2),
+            1,
+            compress.sparse_binary(0.1),
+            optax.sgd(0.7, momentum=0.9, nesterov=True),
+        ),
+        4,
+    ),
     "sbc 10": lambda: (
         local(optax.sgd(1e-2, 0.9), 10, compress.sparse_binary(0.1), momentum_masking="first"),
         25,
     ),
     "sbc 100": lambda: (local(optax.sgd(1e-2, 0.9), 100, compress.sparse_binary(0.1)), 205),
     "fedavg": lambda: (local(optax.sgd(1e-2, 0.9), 3, compress.top_k(1.0)), 9),
-    "diloco": lambda: (
-        local(
-            optax.adam(1e-2),
-            3,
-            compress.top_k(0.2),
-            optax.sgd(0.7, momentum=0.9, nesterov=True),
-        ),
-        9,
-    ),
     "stc": lambda: (compress.stc(0.1, optax.sgd(1e-2), every=2, axis_name="workers"), 8),
 }
 
 
-# What several processes train: name and number of workers, one in each or two.
-TOGETHER = (("sbc 10", 2), ("stc", 4))
+WORKERS = {"sbc 1": 2, "sbc 10": 2, "sbc 100": 3, "fedavg": 3, "stc": 4}
+# What two processes train, with a worker in each, or two.
+TOGETHER = ("sbc 10", "stc")
 
 
-def train(name, workers, **options):
-    """(run, trained) after all steps, with this process's rows of every batch."""
-    tx, steps = METHODS[name]()
-    run = runtime.message_training(loss, tx, workers, **options)
+class Recorder:
+    """Carries messages and keeps them."""
+
+    def __init__(self):
+        self.rounds = []
+
+    def __call__(self, messages):
+        gathered = gather_bytes(messages)
+        self.rounds.append(gathered)
+        return gathered
+
+
+def start(name, **options):
+    """What trains with one of the methods."""
+    return runtime.message_training(loss, METHODS[name]()[0], WORKERS[name], **options)
+
+
+def train(name, run):
+    """This process's workers after all steps, with its rows of every batch."""
+    workers, steps = WORKERS[name], METHODS[name]()[1]
     own = workers * BATCH // jax.process_count()
     first = own * jax.process_index()
-    trained = run.init(begin())
+    trained = run.init(begin(name))
     for batch in batches(workers, steps):
         rows = jax.tree.map(lambda leaf: leaf[first : first + own], batch)
         trained, _ = run.step(trained, run.place(rows))
-    return run, trained
+    return trained
 
 
 def main(number, port, folder):
@@ -79,9 +98,9 @@ def main(number, port, folder):
     jax.config.update("jax_cpu_collectives_implementation", "gloo")
     jax.distributed.initialize(f"localhost:{port}", 2, int(number))
     assert (jax.process_count(), jax.local_device_count()) == (2, 2)
-    for name, workers in TOGETHER:
-        _, trained = train(name, workers)
-        np.savez(f"{folder}/{name}-{workers}-{number}.npz", *jax.tree.leaves(trained))
+    for name in TOGETHER:
+        trained = train(name, start(name))
+        np.savez(f"{folder}/{name}-{number}.npz", *jax.tree.leaves(trained))
 
 
 if __name__ == "__main__":

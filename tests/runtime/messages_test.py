@@ -1,6 +1,7 @@
 """Local steps over messages: the numbers of `compress.local_steps`, the bytes of the codec."""
 
 import contextlib
+import functools
 import os
 import socket
 import subprocess
@@ -9,27 +10,34 @@ import time
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
 from sparsetrain import compress, runtime, wire
 from sparsetrain.runtime.byte_gather import gather_bytes, slot_bytes
-from tests.runtime.message_training import METHODS, TOGETHER, batches, begin, loss, train
+from tests.runtime.message_training import (
+    METHODS,
+    TOGETHER,
+    WORKERS,
+    Recorder,
+    batches,
+    begin,
+    loss,
+    start,
+    train,
+)
 
-WORKERS = 4
 
-
-def simulated(name, workers=WORKERS):
+def simulated(name):
     """The same by `compress.local_steps` under `vmap`, message by message in fixed shapes."""
-    tx, steps = METHODS[name]()
+    (tx, steps), workers = METHODS[name](), WORKERS[name]
 
     def step(params, state, batch):
         updates, state = tx.update(jax.grad(loss)(params, batch), state, params)
         return optax.apply_updates(params, updates), state
 
-    params = jax.tree.map(lambda leaf: np.stack([leaf] * workers), begin())
+    params = jax.tree.map(lambda leaf: np.stack([leaf] * workers), begin(name))
     state = jax.vmap(tx.init)(params)
     step = jax.jit(jax.vmap(step, axis_name="workers"))
     for batch in batches(workers, steps):
@@ -38,22 +46,17 @@ def simulated(name, workers=WORKERS):
     return runtime.Trained(params, state)
 
 
-class Recorder:
-    """Carries messages and keeps them."""
-
-    def __init__(self):
-        self.rounds = []
-
-    def __call__(self, messages):
-        gathered = gather_bytes(messages)
-        self.rounds.append(gathered)
-        return gathered
+@functools.cache
+def here(name):
+    """What this process comes to alone; the messages; what trained."""
+    recorder = Recorder()
+    run = start(name, gather=recorder)
+    return train(name, run), tuple(recorder.rounds), run
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_simulated_workers_do_what_local_steps_do(name):
-    recorder = Recorder()
-    _, trained = train(name, WORKERS, gather=recorder)
+    trained, rounds, _ = here(name)
     expected = simulated(name)
     # The programs differ in where they are cut, so that the compiler may round a product in one alone.
     jax.tree.map(
@@ -64,20 +67,22 @@ def test_simulated_workers_do_what_local_steps_do(name):
     for leaf in jax.tree.leaves(trained.opt_state.anchor):
         assert (np.asarray(leaf) == np.asarray(leaf)[0]).all()
     tx, steps = METHODS[name]()
-    assert len(recorder.rounds) == steps // tx.halves.every
+    assert len(rounds) == steps // tx.halves.every
     # The ledger has what was sent to the byte, and compress.local_steps had counted the same without a codec.
     found, counted = (compress.report(each.opt_state) for each in (trained, expected))
-    sent = sum(len(message) for each in recorder.rounds for message in each.messages)
+    sent = sum(len(message) for each in rounds for message in each.messages)
     assert found.pop("wire_bytes") == counted.pop("wire_bytes") == sent > 0
-    moved = sum(WORKERS * (WORKERS - 1) * each.carried for each in recorder.rounds)
-    assert found.pop("moved_bytes") == moved >= (WORKERS - 1) * sent
+    workers = WORKERS[name]
+    moved = sum(workers * (workers - 1) * each.carried for each in rounds)
+    assert found.pop("moved_bytes") == moved >= (workers - 1) * sent
     counted.pop("moved_bytes")
     assert found == counted
 
 
 def test_a_lossless_codec_changes_no_bit(monkeypatch):
     """The same halves with payloads that never become bytes."""
-    coded = train("stc", WORKERS)[1].opt_state
+    trained, _, run = here("stc")
+    coded = trained.opt_state
     kept = []
 
     def keep(payloads):
@@ -86,8 +91,8 @@ def test_a_lossless_codec_changes_no_bit(monkeypatch):
 
     monkeypatch.setattr(wire, "encode", keep)
     monkeypatch.setattr(wire, "decode", lambda message, like: kept[int(message)])
-    plain = train("stc", WORKERS)[1].opt_state
-    assert len(kept) == 4 * WORKERS
+    plain = train("stc", run).opt_state
+    assert len(kept) == 4 * WORKERS["stc"]
     jax.tree.map(
         np.testing.assert_array_equal, coded._replace(ledger=()), plain._replace(ledger=())
     )
@@ -125,10 +130,10 @@ def two_processes(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize(("name", "workers"), TOGETHER)
-def test_two_processes_do_what_one_does(two_processes, name, workers):
-    parts = [np.load(two_processes / f"{name}-{workers}-{number}.npz") for number in range(2)]
-    alone = jax.tree.leaves(train(name, workers)[1])
+@pytest.mark.parametrize("name", TOGETHER)
+def test_two_processes_do_what_one_does(two_processes, name):
+    parts = [np.load(two_processes / f"{name}-{number}.npz") for number in range(2)]
+    alone = jax.tree.leaves(here(name)[0])
     for file, leaf in zip(parts[0].files, alone, strict=True):
         together = np.concatenate([part[file] for part in parts])
         if np.issubdtype(together.dtype, np.integer):
@@ -137,100 +142,39 @@ def test_two_processes_do_what_one_does(two_processes, name, workers):
             np.testing.assert_allclose(together, leaf, rtol=2e-5, atol=2e-6)
 
 
-def broken(change):
-    def gather(messages):
-        gathered = gather_bytes(messages)
-        messages = list(gathered.messages)
-        messages[2] = change(messages[2])
-        return gathered._replace(messages=messages)
+class Damage:
+    """Carries messages, the last of them changed."""
 
-    return gather
+    change = staticmethod(lambda message: message)
+
+    def __call__(self, messages):
+        gathered = gather_bytes(messages)
+        *others, last = gathered.messages
+        return gathered._replace(messages=[*others, *self.change(last)])
+
+
+@pytest.fixture(scope="module")
+def damaged():
+    damage = Damage()
+    return damage, start("sbc 1", gather=damage)
 
 
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda message: message[:-1], "it was cut"),
-        (lambda message: message[:5], "5 bytes"),
-        (lambda message: message[:-1] + bytes([message[-1] ^ 1]), "checksum"),
-        (lambda message: bytes(30), "no message of ours"),
+        (lambda message: [message[:-1]], "it was cut"),
+        (lambda message: [message[:5]], "5 bytes"),
+        (lambda message: [message[:-1] + bytes([message[-1] ^ 1])], "checksum"),
+        (lambda message: [bytes(30)], "no message of ours"),
+        (lambda message: [], "1 messages of 2"),
     ],
 )
-def test_a_damaged_message_names_its_sender(change, reason):
-    with pytest.raises(
-        wire.WireError, match=rf"message of worker 2 \(process 0\) at step 1: .*{reason}"
-    ):
-        train("sbc 1", WORKERS, gather=broken(change))
-
-
-def test_a_message_too_few():
-    with pytest.raises(wire.WireError, match="3 messages of 4"):
-        train("sbc 1", WORKERS, gather=lambda messages: gather_bytes(messages[1:]))
-
-
-def linear(tx, rows, workers=3, steps=1, **options):
-    """Workers whose gradients are rows of the first batch; zeros afterwards."""
-    run = runtime.message_training(lambda w, x: jnp.vdot(w, x[0]), tx, workers, **options)
-    trained = run.init(np.zeros(rows.shape[1], np.float32))
-    for step in range(steps):
-        trained, _ = run.step(trained, run.place(rows if step == 0 else np.ones_like(rows)))
-    return run, trained
-
-
-def test_who_is_not_finite_is_left_out_counted_and_comes_back():
-    rows = np.arange(12, dtype=np.float32).reshape(3, 4)
-    rows[1, 2] = np.nan
-    tx = compress.local_steps(optax.sgd(1.0, momentum=0.5), 2, compress.top_k(1.0))
-    recorder = Recorder()
-    run, trained = linear(tx, rows, steps=2, gather=recorder)
-    assert [len(message) > 0 for message in recorder.rounds[0].messages] == [True, False, True]
-    # Gradients g and 1 with momentum: a way of g + (1 + g / 2).
-    expected = -(1.5 * rows[[0, 2]].mean(0) + 1)
-    np.testing.assert_allclose(run.params(trained), expected, rtol=1e-6)
-    assert trained.opt_state.nonfinite.tolist() == [0, 1, 0]
-    sent = [len(message) for message in recorder.rounds[0].messages]
-    assert trained.opt_state.ledger.wire_bytes.low.tolist() == sent
-    np.testing.assert_array_equal(trained.params[1], trained.opt_state.anchor[1])
-    run, trained = linear(tx, rows, steps=4)
-    assert trained.opt_state.nonfinite.tolist() == [0, 1, 0]
-    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(trained))
-
-
-def test_nobody_speaks():
-    rows = np.full((2, 3), np.nan, np.float32)
-    tx = compress.local_steps(optax.sgd(1.0), 1, compress.sparse_binary(0.5))
-    run, trained = linear(tx, rows, workers=2)
-    assert run.params(trained).tolist() == [0, 0, 0]
-    report = compress.report(trained.opt_state)
-    assert report["wire_bytes"] == 0 and report["moved_bytes"] == 2 * 4
-
-
-def test_the_servers_residual_is_not_scaled_when_somebody_is_silent():
-    """Conservation: anchor + R + mean residual of those who spoke is the mean of what they fed."""
-    rows = np.random.default_rng(3).standard_normal((3, 8)).astype(np.float32)
-    rows[1, 2] = np.inf
-    run, trained = linear(compress.stc(0.25, optax.sgd(1.0)), rows)
-    server = trained.opt_state.compressor.residual[0]
-    total = (
-        run.params(trained) + server + trained.opt_state.memory.residual[np.array([0, 2])].mean(0)
-    )
-    np.testing.assert_allclose(total, -rows[[0, 2]].mean(0), rtol=1e-5, atol=1e-6)
-
-
-def test_steps_are_counted_from_a_restored_state():
-    tx, _ = METHODS["fedavg"]()
-    run = runtime.message_training(loss, tx, 2)
-    trained = run.init(begin())
-    seen = list(batches(2, 3))
-    for batch in seen[:2]:
-        trained, _ = run.step(trained, run.place(batch))
-    restored = jax.tree.map(np.array, trained)
-    other = runtime.message_training(loss, tx, 2)
-    states = [
-        each.step(t, each.place(seen[2]))[0] for each, t in ((run, trained), (other, restored))
-    ]
-    jax.tree.map(np.testing.assert_array_equal, *states)
-    assert int(states[0].opt_state.ledger.wire_bytes.low[0]) > 0
+def test_a_damaged_message_names_its_sender(damaged, change, reason):
+    damage, run = damaged
+    damage.change = change
+    sender = r"message of worker 1 \(process 0\) at step 1: " if change(b"?") else ""
+    with pytest.raises(wire.WireError, match=sender + f".*{reason}"):
+        run.step(run.init(begin("sbc 1")), run.place(next(batches(2, 1))))
 
 
 def test_few_lengths_are_compiled_for():
