@@ -55,7 +55,10 @@ def start():
         started.append(process)
         return process
 
+    # A background job of a shell ignores it, and what it starts would too.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield call
+    signal.signal(signal.SIGINT, before)
     for process in started:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)

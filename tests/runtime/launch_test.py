@@ -9,7 +9,9 @@ import time
 
 import pytest
 
+from configs import digits
 from experiments import launch
+from sparsetrain.training import progress, train_and_evaluate
 from tests.runtime.conftest import SECONDS, gone, living
 
 LAUNCH = ("-m", "experiments.launch")
@@ -156,13 +158,14 @@ def test_a_worker_killed_in_a_round_is_named_within_a_minute(start):
     assert all(map(gone, groups))
 
 
-def test_two_processes_train_and_one_writes(start, tmp_path):
+def test_two_processes_train_as_two_simulated_workers_and_one_writes(start, tmp_path):
     # Small and dense: both compile all of it.
     overrides = {
         "epochs": 1,
         "angle_examples": 0,
         "model.hidden": "(16,)",
         "backward.rule": "dense",
+        "compress.name": "top_k",
     }
     flags = [f"--config.{name}={value}" for name, value in overrides.items()]
     flags = ["--config=configs/digits.py", f"--workdir={tmp_path}", *flags]
@@ -174,6 +177,11 @@ def test_two_processes_train_and_one_writes(start, tmp_path):
     assert not re.search(r"^\[1\] (?!\[Gloo\])", output, re.MULTILINE)
     assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 1
     summary = json.loads((tmp_path / "summary.json").read_text())
+    simulated = digits.get_config()
+    simulated.update_from_flattened_dict(overrides | {"model.hidden": (16,), "workers": 2})
+    here = train_and_evaluate(simulated, tmp_path / "simulated", progress.Silent()).summary
+    same = ("steps", "train_loss", "test_accuracy", "bits_sent", "wire_bytes", "moved_bytes")
+    assert [summary[name] for name in same] == pytest.approx([here[name] for name in same])
     assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == [str(summary["steps"])]
 
 

@@ -98,7 +98,6 @@ def test_one_process_needs_nobody(monkeypatch):
         ((), {processes.COUNT: "2"}, "coordinator_address is missing: give all of"),
         (("localhost:1", 2), {}, "process_id is missing"),
         (("localhost:1", 2, 2), {}, r"process_id=2: must lie in 0\.\.1"),
-        ((), {processes.CLUSTER: "slurm"}, "cluster='slurm': JAX recognises none here"),
     ],
 )
 def test_incomplete_coordinates_are_named(monkeypatch, arguments, environment, message):
@@ -108,6 +107,13 @@ def test_incomplete_coordinates_are_named(monkeypatch, arguments, environment, m
         monkeypatch.setenv(name, value)
     with pytest.raises(ValueError, match=message):
         runtime.start(*arguments)
+
+
+def test_a_cluster_that_is_not_there_is_named(start):
+    # In a process of its own: where JAX has computed already, that is what it complains of.
+    process = start("-c", "from sparsetrain import runtime; runtime.start(cluster='slurm')")
+    _, error = process.communicate(timeout=SECONDS)
+    assert process.returncode == 1 and "cluster='slurm': JAX recognises none here" in error
 
 
 def test_many_processes_are_not_all_listed():

@@ -61,7 +61,7 @@ def test_overrides_come_first_and_change_only_what_they_name():
             lambda: build.model(
                 ml_collections.ConfigDict({"name": "cnn"}), {}, 10, row_sparse=False
             ),
-            r"model.name='cnn' is unknown; choose one of mlp",
+            r"model.name='cnn' is unknown; choose one of lenet5, mlp",
         ),
     ],
 )
