@@ -45,6 +45,14 @@ def data_dir() -> Callable[[str], Path]:
     return find_data
 
 
+@pytest.fixture
+def optimised() -> Iterator[None]:
+    """For tests whose figures come from programs as users compile them."""
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", True)
+
+
 @pytest.fixture(autouse=True, scope="module")
 def forget_compiled_programs() -> Iterator[None]:
     """Bounds memory: what one file compiles, no other runs again."""

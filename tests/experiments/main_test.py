@@ -137,6 +137,7 @@ def checkpoints(workdir):
     return []
 
 
+@pytest.mark.usefixtures("optimised")  # As in the processes that are killed.
 def test_killed_twice_and_restarted_it_ends_bit_identical(tmp_path):
     config = digits.get_config()
     config.update(OVERRIDES)
