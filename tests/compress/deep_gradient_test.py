@@ -120,7 +120,7 @@ def test_each_worker_clips_its_own_gradient(known):
     np.testing.assert_allclose(updates["w"], np.full((4, 2, 2), expected), rtol=1e-5)
     broken = {"w": g["w"].at[2, 0, 0].set(jnp.nan), "b": g["b"]}
     updates, states = workers(tx, broken)
-    np.testing.assert_allclose(updates["w"], np.full((4, 2, 2), 0.35 / 4), rtol=1e-5)
+    np.testing.assert_allclose(updates["w"], np.full((4, 2, 2), 0.35 / 3), rtol=1e-5)
     assert states[1].nonfinite.tolist() == [0, 0, 1, 0]
 
 

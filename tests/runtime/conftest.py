@@ -55,10 +55,14 @@ def start():
         started.append(process)
         return process
 
-    # A background job of a shell ignores it, and what it starts would too.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    # A background job of a shell ignores these, and what it starts would too.
+    before = {
+        signal.SIGINT: signal.signal(signal.SIGINT, signal.default_int_handler),
+        signal.SIGHUP: signal.signal(signal.SIGHUP, signal.SIG_DFL),
+    }
     yield call
-    signal.signal(signal.SIGINT, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)
     for process in started:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
