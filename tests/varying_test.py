@@ -1,10 +1,5 @@
 """`shard_map` with its checks of what varies: types by tracing, numbers on four devices."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
 import optax
@@ -15,6 +10,7 @@ from jax.sharding import PartitionSpec as P
 
 from sparsetrain import compress, selection, varying
 from tests.compress import contract_test as compressors
+from tests.devices import run_on_four
 from tests.masks import registry
 from tests.varying_devices import CHECKS
 
@@ -209,14 +205,6 @@ def test_masks_may_vary(name):
 
 def test_on_four_devices():
     """In one process, since the number of devices is fixed when JAX starts."""
-    flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=4"
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.varying_devices"],
-        cwd=Path(__file__).parents[1],
-        env={**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_on_four("tests.varying_devices")
     assert done.returncode == 0, done.stderr
     assert done.stdout.split("\n")[:-1] == [f"passed {each}" for each in CHECKS]

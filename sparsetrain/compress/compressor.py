@@ -38,7 +38,17 @@ class Aggregate(NamedTuple):
 
 @runtime_checkable
 class Compressor(Protocol):
-    """Acts on a tree of float32 (or float64) arrays."""
+    """Acts on a tree of float32 (or float64) arrays.
+
+    What need not be there, and is asked for by name:
+
+      moved_bytes(payloads, workers): of one with collectives of its own, see `moved_bytes`.
+      aggregate_speakers, averages: of one whose result is no plain mean of those who spoke, see
+        `aggregated`.
+      shards: mesh axis over which every tensor lies in pieces.
+
+    One that wraps another passes them on.
+    """
 
     def init(self, params: Any) -> Any:
         """State for parameters of these shapes; a pytree of arrays."""
@@ -68,9 +78,11 @@ def moved_bytes(compressor: Any, payloads: Any, axis_name: Any) -> int:
     Returns:
       Bytes, in a ring or a tree; 0 for one worker.
     """
-    if axis_name is None:
-        return 0
-    workers = lax.axis_size(axis_name)
+    return 0 if axis_name is None else moved_among(compressor, payloads, lax.axis_size(axis_name))
+
+
+def moved_among(compressor: Any, payloads: Any, workers: int) -> int:
+    """The same for a number of workers: what a compressor that wraps another says of that one."""
     if hasattr(compressor, "moved_bytes"):
         return compressor.moved_bytes(payloads, workers)
     each = jax.tree.leaves(payloads, is_leaf=is_payload)

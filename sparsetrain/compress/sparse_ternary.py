@@ -8,7 +8,13 @@ import jax.numpy as jnp
 import optax
 
 from sparsetrain.compress import entries
-from sparsetrain.compress.compressor import Aggregate, Compressor, LeafCompressor, aggregated
+from sparsetrain.compress.compressor import (
+    Aggregate,
+    Compressor,
+    LeafCompressor,
+    aggregated,
+    moved_among,
+)
 from sparsetrain.compress.density import Density, capacity, check, count_at
 from sparsetrain.compress.local_steps import LocalSteps, local_steps
 from sparsetrain.compress.memory import zeros
@@ -107,6 +113,14 @@ class BothWays:
     ) -> Aggregate:
         # The server's residual belongs to no worker: a mean over fewer must not enlarge it.
         return self._answered(aggregated(self.up, payloads, u, state.up, axis_name, speaks), state)
+
+    @property
+    def shards(self) -> Any:
+        return getattr(self.up, "shards", None)
+
+    def moved_bytes(self, payloads: Any, workers: int) -> int:
+        """What goes up; the answer is computed by every worker for itself."""
+        return moved_among(self.up, payloads, workers)
 
     def _answered(self, arrived: Aggregate, state: BothWaysState) -> Aggregate:
         # From here on all workers compute the same: each is the server.

@@ -124,3 +124,15 @@ def test_recipe_waits_for_the_exchange_and_learns():
     params, bits = jax.jit(jax.vmap(train, axis_name="workers"))(jnp.zeros((3, 12)))
     assert bits[0, 0] == 0 and bits[0, 1] > 0
     np.testing.assert_allclose(params[1, -1], target, atol=0.05)
+
+
+def test_what_moves_is_what_goes_up():
+    up = compress.random_k(0.25, jax.random.key(0))
+    g = jnp.arange(64.0).reshape(4, 16)
+    moved = []
+    for compressor in (up, compress.both_ways(up, compress.sparse_ternary(0.5))):
+        tx = compress.exchange(compressor, axis_name="workers")
+        _, states = jax.vmap(tx.update, axis_name="workers")(g, jax.vmap(tx.init)(g))
+        moved.append(compress.report(states)["moved_bytes"])
+    # Four values of four bytes, once and a half around the ring, from each of four workers.
+    assert moved == [4 * 24, 4 * 24]

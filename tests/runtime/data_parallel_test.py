@@ -1,10 +1,5 @@
 """A step on many workers."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,22 +7,14 @@ import optax
 import pytest
 
 from sparsetrain import compress, runtime
+from tests.devices import run_on_four
 from tests.runtime.four_devices import CHECKS
 
 
 @pytest.fixture(scope="module")
 def printed():
-    """What the checks say that run on four devices; forced, which takes a process of its own."""
-    flags = "--xla_force_host_platform_device_count=4"
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.runtime.four_devices"],
-        cwd=Path(__file__).parents[2],
-        env=os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
-        capture_output=True,
-        text=True,
-        timeout=250,
-        check=False,
-    )
+    """What the checks say."""
+    done = run_on_four("tests.runtime.four_devices")
     return done.stdout + done.stderr
 
 

@@ -1,10 +1,5 @@
 """P-GaP on devices."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,23 +7,15 @@ import optax
 import pytest
 
 from sparsetrain import masks, runtime
+from tests.devices import run_on_four
 from tests.runtime.four_partitions import CHECKS
 
 
 @pytest.fixture(scope="module")
 def printed():
-    """What the checks say that run on four devices; forced, which takes a process of its own."""
+    """What the checks say."""
     # Compiled fast and run slowly: nothing here runs long.
-    flags = "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0"
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.runtime.four_partitions"],
-        cwd=Path(__file__).parents[2],
-        env=os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
-        capture_output=True,
-        text=True,
-        timeout=250,
-        check=False,
-    )
+    done = run_on_four("tests.runtime.four_partitions", flags="--xla_backend_optimization_level=0")
     return done.stdout + done.stderr
 
 

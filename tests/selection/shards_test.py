@@ -1,32 +1,19 @@
 """Leaves in pieces on several devices: selected from as if they were whole, and never gathered."""
 
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
 import pytest
 
 from sparsetrain import compress, selection
+from tests.devices import run_on_four
 from tests.masks.registry import quick_jit
 from tests.selection.four_shards import CHECKS
 
 
 @pytest.fixture(scope="module")
 def printed():
-    """What the checks say that run on four devices; forced, which takes a process of its own."""
-    flags = "--xla_force_host_platform_device_count=4"
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.selection.four_shards"],
-        cwd=Path(__file__).parents[2],
-        env=os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
-        capture_output=True,
-        text=True,
-        timeout=250,
-        check=False,
-    )
+    """What the checks say."""
+    done = run_on_four("tests.selection.four_shards")
     return done.stdout + done.stderr
 
 
