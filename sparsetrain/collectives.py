@@ -6,10 +6,14 @@
 So a payload of K pairs of words is gathered while K / N < 1 / W, and summed densely beyond. Payloads have
 fixed shapes, so that the choice is made when the program is traced, and is the same under `vmap` (workers
 simulated on one device) and under `shard_map` (a worker a device).
+
+What is gathered of all tensors travels together: a message of a few kilobytes waits for its start longer than
+for the line, and a model has hundreds of tensors of three arrays each.
 """
 
 import logging
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -21,19 +25,12 @@ from sparsetrain.payload import Payload, Sparse, is_payload
 
 _log = logging.getLogger(__name__)
 
+# Larger arrays travel alone: they are not worth the copy that puts them beside others.
+PACKED_BYTES = 1 << 18
+
 
 def mean(payload: Payload, axis_name: Any) -> Any:
-    """Mean over the workers of the dense forms of their payloads.
-
-    Gathered payloads are added up in the order of the workers, so that the result is the same to the bit
-    on all of them, and in simulation.
-
-    Args:
-      payload: this worker's; all have the same shapes.
-      axis_name: of `vmap` or `shard_map`; None for one worker.
-
-    Returns:
-      As `payload.to_dense()`; the same on all workers, also in the eyes of `shard_map`.
+    """Mean over the workers of the dense forms of one payload, see `means`.
 
     Example:
       >>> from sparsetrain.payload import Sparse
@@ -42,11 +39,40 @@ def mean(payload: Payload, axis_name: Any) -> Any:
       >>> jax.vmap(of_worker, axis_name="workers", out_axes=None)(jnp.array([1, 3]), jnp.array([2.0, 4.0]))[:5].tolist()
       [0.0, 1.0, 0.0, 2.0, 0.0]
     """
+    return means([payload], axis_name)[0]
+
+
+def means(payloads: Sequence[Payload], axis_name: Any) -> list[Any]:
+    """Means over the workers of the dense forms of their payloads, each by the collective that moves fewer bytes.
+
+    Gathered payloads are added up in the order of the workers, so that the result is the same to the bit
+    on all of them, and in simulation.
+
+    Args:
+      payloads: this worker's, one a tensor; all workers have the same shapes.
+      axis_name: of `vmap` or `shard_map`; None for one worker.
+
+    Returns:
+      Of each as `payload.to_dense()`; the same on all workers, also in the eyes of `shard_map`.
+    """
     if axis_name is None:
-        return payload.to_dense()
+        return [payload.to_dense() for payload in payloads]
     workers = lax.axis_size(axis_name)
+    is_gathered = [_pays(payload, workers) for payload in payloads]
+    chosen = [payload for payload, pays in zip(payloads, is_gathered, strict=True) if pays]
+    heard = iter(_of_all(axis_name, chosen))
+    return [
+        _added(next(heard), payload, workers)
+        if pays
+        else jax.tree.map(lambda leaf: lax.pmean(leaf, axis_name), payload.to_dense())
+        for payload, pays in zip(payloads, is_gathered, strict=True)
+    ]
+
+
+def _pays(payload: Payload, workers: int) -> bool:
+    """Whether a payload is gathered."""
     gathered, dense = gather_bytes(payload, workers), dense_bytes(payload, workers)
-    if gathered >= dense:
+    if gathered >= dense and dense:  # Not of an empty tensor.
         _log.info(
             "%s: %d bytes by all-gather, %d by a dense all-reduce of %d workers: dense",
             type(payload).__name__,
@@ -54,8 +80,43 @@ def mean(payload: Payload, axis_name: Any) -> Any:
             dense,
             workers,
         )
-        return jax.tree.map(lambda leaf: lax.pmean(leaf, axis_name), payload.to_dense())
-    everyone = varying.of_all(axis_name, payload)
+    return gathered < dense
+
+
+def _of_all(axis_name: Any, payloads: list[Payload]) -> list[Payload]:
+    """The payloads of all workers, [W] before every axis; small arrays of one width in a single all-gather."""
+    leaves, structure = jax.tree.flatten(payloads)
+    alone: list[int] = []
+    together: dict[int, list[int]] = {}
+    for number, leaf in enumerate(leaves):
+        if _size(leaf) > PACKED_BYTES or jnp.issubdtype(leaf.dtype, jax.dtypes.extended):
+            alone.append(number)
+        else:
+            together.setdefault(leaf.dtype.itemsize, []).append(number)
+    found: dict[int, jax.Array] = {}
+    for number in alone:
+        found[number] = varying.of_all(axis_name, leaves[number])
+    for width, numbers in together.items():
+        bits = jnp.dtype(f"uint{8 * width}")
+        packed = jnp.concatenate([_as(bits, leaves[number]).reshape(-1) for number in numbers])
+        everyone, start = varying.of_all(axis_name, packed), 0
+        for number in numbers:
+            leaf = leaves[number]
+            part = lax.slice_in_dim(everyone, start, start + leaf.size, axis=1)
+            found[number] = _as(leaf.dtype, part.reshape(-1, *leaf.shape))
+            start += leaf.size
+    return jax.tree.unflatten(structure, [found[number] for number in range(len(leaves))])
+
+
+def _as(dtype: Any, leaf: jax.Array) -> jax.Array:
+    """The same bits in another type of the same width."""
+    if jnp.bool_ in (leaf.dtype, dtype):
+        return leaf.astype(dtype)
+    return lax.bitcast_convert_type(leaf, dtype)
+
+
+def _added(everyone: Payload, payload: Payload, workers: int) -> Any:
+    """Mean of the dense forms of gathered payloads, shaped like the worker's own."""
 
     def add(worker: jax.Array, total: jax.Array) -> jax.Array:
         return jax.tree.map(lambda leaf: leaf[worker], everyone).added_to(total)

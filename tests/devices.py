@@ -18,6 +18,6 @@ def run_on_four(module, *arguments, flags=""):
         env=os.environ | {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"},
         capture_output=True,
         text=True,
-        timeout=250,
+        timeout=600,
         check=False,
     )

@@ -138,6 +138,8 @@ class LeafCompressor:
     """
 
     key: Any = None
+    # (payload, u, state, axis_name) -> Aggregate, of one whose workers do not simply take a mean.
+    aggregate_leaf: Any = None
 
     def init_leaf(self, leaf: jax.Array) -> Any:
         """State for one tensor; a pytree of arrays, or () for none."""
@@ -149,11 +151,6 @@ class LeafCompressor:
     ) -> tuple[Payload, Any]:
         """Payload of one tensor."""
         raise NotImplementedError
-
-    def aggregate_leaf(self, payload: Any, u: jax.Array, state: Any, axis_name: Any) -> Aggregate:
-        """The plain mean of what the workers sent."""
-        del u
-        return Aggregate(collectives.mean(payload, axis_name), payload.to_dense(), state)
 
     def init(self, params: Any) -> LeafwiseState:
         check_floating(params)
@@ -182,6 +179,14 @@ class LeafCompressor:
     def aggregate(self, payloads: Any, u: Any, state: LeafwiseState, axis_name: Any) -> Aggregate:
         leaves, structure = jax.tree.flatten(u)
         sent = jax.tree.leaves(payloads, is_leaf=is_payload)
+        if self.aggregate_leaf is None:
+            means = collectives.means(sent, axis_name)
+            accepted = [payload.to_dense() for payload in sent]
+            return Aggregate(
+                jax.tree.unflatten(structure, means),
+                jax.tree.unflatten(structure, accepted),
+                state,
+            )
         rounds = [
             self.aggregate_leaf(payload, leaf, leaf_state, axis_name)
             if leaf.size

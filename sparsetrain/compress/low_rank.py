@@ -61,7 +61,8 @@ class PowerCompressor(LeafCompressor):
 
     def aggregate_leaf(self, payload: Any, u: jax.Array, state: Any, axis_name: Any) -> Aggregate:
         if not isinstance(state, Factor):
-            return super().aggregate_leaf(payload, u, state, axis_name)
+            mean = collectives.mean(payload, axis_name)
+            return Aggregate(mean, payload.to_dense(), state)
 
         def whole() -> Aggregate:
             return Aggregate(worker_mean(u, axis_name), u, state)

@@ -1,5 +1,7 @@
 """What `data_parallel_test.py` runs on four devices: workers on devices do what simulated ones do."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -117,9 +119,23 @@ def who_is_not_finite_is_left_out():
     assert trained.opt_state[0].nonfinite.tolist() == [0, 0, 1, 0]
 
 
+def messages_of_many_tensors_travel_together():
+    tx = optax.chain(compress.exchange(compress.top_k(0.01), axis_name="workers"), optax.sgd(1.0))
+
+    def loss(params, batch):
+        return jnp.mean(batch) * sum(jnp.sum(leaf) for leaf in params)
+
+    run = runtime.data_parallel(loss, tx, runtime.worker_mesh())
+    trained = run.init([np.zeros((32, 32), np.float32) for _ in range(10)])
+    batch = run.place(np.ones((4, 1), np.float32))
+    text = jax.jit(run.step).lower(trained, batch).compile().as_text()
+    assert len(re.findall(r" all-gather(-start)?\(", text)) == 1
+
+
 CHECKS = {name: lambda name=name: check(name) for name in METHODS} | {
     "gradients": each_gradient_is_its_own,
     "not finite": who_is_not_finite_is_left_out,
+    "together": messages_of_many_tensors_travel_together,
 }
 
 if __name__ == "__main__":
