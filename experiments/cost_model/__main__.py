@@ -4,7 +4,7 @@
     python -m experiments.cost_model --measured=rows.json --out=runs/cost_model
 
 Reads what the benchmarks have measured on a processor; measures nothing. `--measured` compares the model with
-exchanges that were: see `validation.read`. What is in `results/measured.json` is compared without asking.
+exchanges that were: see `validation.read`. Those that `experiments.scaling` has measured are compared without asking.
 """
 
 import argparse
@@ -20,15 +20,14 @@ except ImportError as error:
     sys.exit(f"{error}: install what the experiment needs with  pip install 'sparsetrain[train]'")
 
 README = Path(__file__).parent / "README.md"
+MEASURED = Path(__file__).parents[1] / "scaling" / "results" / "measured.json"
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser("python -m experiments.cost_model")
     parser.add_argument("--out", type=Path, default=RESULTS, help="folder of tables and plots")
-    parser.add_argument(
-        "--measured", type=Path, default=RESULTS / validation.NAME, help="JSON of exchanges"
-    )
+    parser.add_argument("--measured", type=Path, default=MEASURED, help="JSON of exchanges")
     return parser.parse_args(argv)
 
 

@@ -9,9 +9,6 @@ from experiments.cost_model.tables import milliseconds, percent
 from experiments.msbp_mnist.tables import markdown
 from sparsetrain.runtime.cost_model import Exchange, Measured, fit, validate
 
-NAME = "measured.json"
-
-
 def read(path: Path) -> dict[str, list[Measured]]:
     """Network -> rows.
 
