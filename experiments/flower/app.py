@@ -174,6 +174,10 @@ class CompressedUpdates(Strategy):
                 reply.content["update"]["frame"], metrics["num-examples"], metrics["train-loss"]
             )
         measured = self._course.close(server_round, answers)
+        if answers:
+            examples = sum(up.examples for up in answers.values())
+            losses = sum(up.examples * up.loss for up in answers.values())
+            measured = {"train-loss": losses / examples, **measured}
         return arrays_of(self._course), MetricRecord(measured) if measured else None
 
     def configure_evaluate(
