@@ -75,9 +75,14 @@ def table(methods: Mapping[str, Mapping[int, Record]]) -> str:
             row.append(f"{mean(cell, field) / 1e6:,.3f}")
             row.append(f"x{mean(base, field) / mean(cell, field):,.1f}" if base else "-")
         row.append(f"{mean(cell, 'whole'):,.0f}")
+        # FedAvg sends nothing but whole weights, which says how long they are.
+        size = mean(base, "bytes_down") / mean(base, "whole") if base else float("nan")
+        answers = mean(cell, "bytes_down") - mean(cell, "whole") * size
+        row.append(f"{answers / 1e6:,.3f}" if base else "-")
         rows.append(row)
     headings = ["method", "seeds", "test accuracy, %", "minus FedAvg", "MB up", "ratio"]
-    return markdown([*headings, "MB down", "ratio", "whole weights sent"], rows)
+    headings += ["MB down", "ratio", "whole weights sent", "MB of answers sent"]
+    return markdown(headings, rows)
 
 
 def heading(

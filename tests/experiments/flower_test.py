@@ -298,7 +298,13 @@ def fake(folder, run, accuracy, size):
         "engine": "plain loop",
         "parameters": 1000,
         "examples": [10, 30],
-        "summary": {"bytes_up": size, "bytes_down": 2 * size, "whole": 4, "asked": 8, "heard": 6},
+        "summary": {
+            "bytes_up": size,
+            "bytes_down": 2 * size,
+            "asked": 8,
+            "heard": 6,
+            "whole": 4 if run.method == "fedavg" else 0,
+        },
         "curves": {"test_accuracy": [0.1, *[accuracy] * report.LAST]},
     }
     (folder / f"{run.name}.json").write_text(json.dumps(content))
@@ -315,10 +321,16 @@ def test_tables_by_hand(tmp_path):
     (line,) = (line for line in written.splitlines() if line.startswith("| SBC, 1%"))
     cells = [cell.strip() for cell in line.strip("|").split("|")]
     assert cells[1:3] == ["2", "97.50 ± 0.71"] and cells[3].startswith("-0.50 [")
-    assert cells[4:] == ["0.010", "x400.0", "0.020", "x400.0", "4"]
+    assert cells[4:] == ["0.010", "x400.0", "0.020", "x400.0", "0", "0.020"]
     assert "**Dirichlet(0.1)** (10 to 30 examples a client), **30% of the invited fail**" in written
     assert written.index("equal shares") < written.index("Dirichlet")
     assert sum(line.startswith("| STC") for line in written.splitlines()) == 1
+
+
+def test_the_readme_shows_the_tables_of_the_committed_results():
+    wanted = report.text(report.load(report.RESULTS))
+    assert (report.RESULTS / "tables.md").read_text() == wanted
+    assert wanted.strip() in report.README.read_text()
 
 
 def test_no_results_is_one_sentence(tmp_path):
