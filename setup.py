@@ -36,7 +36,7 @@ EXTRAS = {
     # `experiments/gap_translation`: pieces of words, and the score of translations.
     "translation": ["sacrebleu>=2.4", "sentencepiece>=0.2.1"],
     # Not part of `all`: it pins rich and protobuf.
-    "federated": ["flwr[simulation]>=1.20"],
+    "federated": ["flwr[simulation]>=1.41"],
     "test": [
         "hypothesis>=6.100",
         "ipykernel>=6.29",
