@@ -97,6 +97,10 @@ class OkTopK:
         dtype = numerics.accumulator_dtype(jnp.result_type(*leaves)) if leaves else jnp.float32
         nothing = jnp.zeros((), dtype)
         size = sum(leaf.size for leaf in leaves)
+        if size >= 2**31:
+            raise ValueError(
+                f"the tree has {size} entries: positions are int32; split it with optax.partition"
+            )
         return OkTopKState(jnp.zeros((), jnp.int32), nothing, nothing, regions.even(size))
 
     def compress(self, u: Any, state: OkTopKState) -> tuple[SparseTree, OkTopKState]:
@@ -308,7 +312,8 @@ def ok_top_k(density: Density, *, exact_every: int = 32, regions_every: int = 64
       reaches t_i. Its `decompress` returns the list of leaves.
 
     Raises:
-      ValueError: density out of range or a plain function, or rounds below 1.
+      ValueError: density out of range or a plain function, or rounds below 1; at `init`, a tree of
+        2^31 entries or more.
 
     Differs from the paper and its reference code:
       1. Messages have a fixed number of slots. What finds none stays in the memory: of the entries

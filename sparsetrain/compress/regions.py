@@ -95,7 +95,7 @@ def boundaries(quantiles: jax.Array, workers: int) -> jax.Array:
       >>> boundaries(even(1024), 4).tolist(), boundaries(even(1024), 3).tolist()
       ([256, 512, 768], [341, 682])
     """
-    part, rest = np.divmod(np.arange(1, workers) * PARTS, workers)
+    part, rest = np.divmod(np.arange(1, workers, dtype=np.int32) * PARTS, workers)
     low, high = quantiles[part], quantiles[part + 1]
     gap = high - low
     return low + gap // workers * rest + gap % workers * rest // workers
