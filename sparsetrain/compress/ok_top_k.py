@@ -5,13 +5,13 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import lax
 
 from sparsetrain import numerics, selection, varying
 from sparsetrain.compress import entries, regions
 from sparsetrain.compress.compressor import Aggregate, check_floating
 from sparsetrain.compress.density import Density, capacity, check, count_at
+from sparsetrain.compress.global_merge import Pairs
 from sparsetrain.payload import SparseTree, beyond
 from sparsetrain.selection import mask as masks
 from sparsetrain.selection import threshold as thresholds
@@ -32,18 +32,6 @@ class OkTopKState(NamedTuple):
         jax.Array
     )  # float scalar, least magnitude of a sum that is used; of all workers
     quantiles: jax.Array  # int32 [PARTS + 1], where regions end, see `regions`; of all workers
-
-
-class Region(NamedTuple):
-    """Sums of what all workers sent to one of them.
-
-    Attributes:
-      positions: [S] int32, distinct; N or more in unused slots.
-      sums: [S] float, zero in unused slots.
-    """
-
-    positions: jax.Array
-    sums: jax.Array
 
 
 def room(k: int, size: int, workers: int = 1) -> int:
@@ -106,8 +94,7 @@ class OkTopK:
     def compress(self, u: Any, state: OkTopKState) -> tuple[SparseTree, OkTopKState]:
         leaves = jax.tree.leaves(u)
         shapes = tuple(leaf.shape for leaf in leaves)
-        sizes = [leaf.size for leaf in leaves]
-        size = sum(sizes)
+        size = sum(leaf.size for leaf in leaves)
         if not size:
             nothing = jnp.zeros((0,), jnp.float32)
             counts = jnp.zeros((len(leaves),), jnp.int32)
@@ -118,13 +105,7 @@ class OkTopK:
         slots = room(capacity(self.density, size), size)
         kept, threshold = self._reaching(flat, k, slots, state)
         local = nudged(threshold, kept.used, k - k // 3, k + k // 4, LOCAL_SCALE)
-        starts = np.cumsum([0, *sizes])[:-1]
-        # Of leaves without entries, which start where the next one does, the last is meant.
-        leaf = jnp.searchsorted(jnp.array(starts, jnp.int32), kept.indices, side="right") - 1
-        is_used = jnp.arange(slots) < kept.used
-        counts = jnp.zeros((len(leaves),), jnp.int32).at[leaf].add(is_used.astype(jnp.int32))
-        inside = jnp.where(is_used, kept.indices - jnp.array(starts, jnp.int32)[leaf], 0)
-        payload = SparseTree(kept.values, inside, counts, shapes)
+        payload = entries.in_tree(kept, shapes)
         return payload, state._replace(
             step=state.step + 1, local_threshold=local.astype(state.local_threshold.dtype)
         )
@@ -169,10 +150,10 @@ class OkTopK:
         sent = self._split(payloads, state, slots, turn, workers)
         region = reduced(sent, size, axis_name)
         sums, state = self._result(region, size, slots, state, turn, axis_name)
-        arrived = sums.at[sent.positions].get(mode="fill", fill_value=0) != 0
-        accepted = jnp.zeros((size,), sent.sums.dtype)
-        accepted = accepted.at[sent.positions].set(
-            jnp.where(arrived, sent.sums, 0), mode="drop", unique_indices=True
+        arrived = sums.at[sent.indices].get(mode="fill", fill_value=0) != 0
+        accepted = jnp.zeros((size,), sent.values.dtype)
+        accepted = accepted.at[sent.indices].set(
+            jnp.where(arrived, sent.values, 0), mode="drop", unique_indices=True
         )
         mean, accepted = (
             jax.tree.unflatten(structure, payloads.shaped(flat))
@@ -195,8 +176,8 @@ class OkTopK:
 
     def _split(
         self, payloads: SparseTree, state: OkTopKState, slots: int, turn: jax.Array, workers: int
-    ) -> Region:
-        """What this worker sends to each region: [W, C] positions and values."""
+    ) -> Pairs:
+        """What this worker sends to each region, in [W, C] slots."""
         positions, used = payloads.positions(), jnp.sum(payloads.counts)
         begins = regions.boundaries(state.quantiles, workers)
         place = regions.slots(positions, used, begins, slots, turn)
@@ -205,40 +186,40 @@ class OkTopK:
         unused = beyond(payloads.entries, workers * slots).reshape(workers, slots)
         found = positions.at[place].get(mode="fill", fill_value=0)
         values = payloads.values.at[place].get(mode="fill", fill_value=0)
-        return Region(jnp.where(is_used, found, unused), values)
+        return Pairs(jnp.where(is_used, found, unused), values)
 
     def _result(
         self,
-        region: Region,
+        region: Pairs,
         size: int,
         slots: int,
         state: OkTopKState,
         turn: jax.Array,
         axis_name: Any,
     ) -> tuple[jax.Array, OkTopKState]:
-        """Sums that reach the global threshold, [N] with zeros elsewhere; and it for the next round."""
+        """Sums of all regions that reach the global threshold, [N]; and the state with the next one."""
         k = jnp.asarray(count_at(self.density, size, turn), jnp.int32)
 
         def exact() -> jax.Array:
             # Counts cross the workers, entries do not: nothing more is sent in such a round.
-            there_are = lax.psum(jnp.sum(region.sums != 0, dtype=jnp.int32), axis_name)
+            there_are = lax.psum(jnp.sum(region.values != 0, dtype=jnp.int32), axis_name)
             rank = jnp.minimum(k, jnp.maximum(there_are, 1))
-            found = selection.kth_magnitude_of([region.sums], rank, axis_name)
+            found = selection.kth_magnitude_of([region.values], rank, axis_name)
             return found.astype(state.global_threshold.dtype)
 
         is_due = turn % self.exact_every == 0
         threshold = varying.cond(is_due, exact, lambda: state.global_threshold)
-        mask = (jnp.abs(region.sums) >= threshold) & (region.sums != 0)
+        mask = (jnp.abs(region.values) >= threshold) & (region.values != 0)
         found = jnp.sum(mask, dtype=jnp.int32)
         everyone_fits = lax.pmax(found, axis_name) <= slots
         best = varying.cond(
             everyone_fits,
-            lambda: entries.where(region.sums, mask, slots),
+            lambda: entries.where(region.values, mask, slots),
             lambda: entries.largest(
-                jnp.where(mask, region.sums, 0), slots, jnp.minimum(found, slots)
+                jnp.where(mask, region.values, 0), slots, jnp.minimum(found, slots)
             ),
         )
-        own = region.positions.at[best.indices].get(mode="fill", fill_value=size)
+        own = region.indices.at[best.indices].get(mode="fill", fill_value=size)
         unused = beyond(size, slots) + lax.axis_index(axis_name) * slots
         own = jnp.where(own < size, own, unused)
         at, sums = varying.of_all(axis_name, (own, best.values))
@@ -259,16 +240,16 @@ class OkTopK:
         return 2 * (workers - 1) * pairs * (INDEX_BYTES + payloads.values.dtype.itemsize)
 
 
-def reduced(sent: Region, size: int, axis_name: Any) -> Region:
+def reduced(sent: Pairs, size: int, axis_name: Any) -> Pairs:
     """Sums of what all workers sent to this one.
 
     Args:
-      sent: [W, C] positions and values for each worker, distinct positions.
+      sent: [W, C] slots, C for each worker.
       size: N.
       axis_name: of the workers.
 
     Returns:
-      [min(N, W C)] positions, rising; and their sums, added up in the order of the workers.
+      [min(N, W C)] slots in rising order; sums are added up in the order of the workers.
     """
     positions, values = lax.all_to_all(tuple(sent), axis_name, split_axis=0, concat_axis=0)
 
@@ -279,7 +260,7 @@ def reduced(sent: Region, size: int, axis_name: Any) -> Region:
     nothing = varying.over(varying.axes_of(positions, values), jnp.zeros((size,), values.dtype))
     total = lax.fori_loop(0, positions.shape[0], add, nothing)
     found = entries.where(total, total != 0, min(size, positions.size))
-    return Region(found.indices, found.values)
+    return Pairs(found.indices, found.values)
 
 
 def ok_top_k(density: Density, *, exact_every: int = 32, regions_every: int = 64) -> OkTopK:
@@ -289,8 +270,8 @@ def ok_top_k(density: Density, *, exact_every: int = 32, regions_every: int = 64
         S = sum_i s_i, region by region, each at one worker;    update = S / W where |S| >= t, else 0
 
     Every worker sends its entries to the W workers in whose regions of the joined index space they
-    lie, and each of these its sums above t to all: about 4 k words however many workers there are,
-    where gathering top-k vectors takes 2 (W - 1) k. Thresholds are found exactly in some rounds, t_i
+    lie, and each of these its sums above t to all: fewer than 6 k words leave a worker, however many
+    there are, where gathering top-k vectors takes 2 (W - 1) k. Thresholds are found exactly in some rounds, t_i
     that of the k largest |u_i| and t that of the k largest |S|, k = max(1, round(density * N)).
     Between these they follow the counts:
 
