@@ -43,10 +43,8 @@ METHODS = {
     "random_k": lambda: by_exchange(compress.random_k(0.1, jax.random.key(0))),
     "leader_top_k": lambda: by_exchange(compress.leader_top_k(0.1)),
     "global_merge_top_k": lambda: by_exchange(compress.global_merge_top_k(0.1)),
-    "ok_top_k": lambda: by_exchange(compress.ok_top_k(0.1)),
-    "ok_top_k, new thresholds and regions": lambda: by_exchange(
-        compress.ok_top_k(0.1, exact_every=2, regions_every=3)
-    ),
+    # With and without new thresholds and regions.
+    "ok_top_k": lambda: by_exchange(compress.ok_top_k(0.1, exact_every=2, regions_every=3)),
     "sparse_ternary": lambda: by_exchange(compress.sparse_ternary(0.1)),
     "sign": lambda: by_exchange(compress.sign(), compress.no_memory()),
     "low_rank": lambda: by_exchange(
