@@ -61,6 +61,7 @@ def compressors(density: float) -> dict[str, compress.Compressor]:
         "top_k of every tensor": compress.top_k(density),
         "DLS(1)": compress.layerwise(density, steps=1),
         "global_top_k": compress.global_top_k(density),
+        "ok_top_k": compress.ok_top_k(density),
         "sparse_binary": compress.sparse_binary(density),
     }
 

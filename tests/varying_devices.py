@@ -153,6 +153,9 @@ CHECKS = {
     "gradient_dropping": functools.partial(compressed, exchanged("gradient_dropping")),
     "layerwise": functools.partial(compressed, exchanged("layerwise"), axis_name="workers"),
     "local_steps": functools.partial(compressed, in_local_steps, axis_name="workers"),
+    "ok_top_k": functools.partial(
+        compressed, exchanged("ok_top_k", exact_every=2), axis_name="workers"
+    ),
     "rigl": functools.partial(pruned, masked("rigl")),
     "dynamic_reparameterization": functools.partial(pruned, masked("dynamic_reparameterization")),
 }

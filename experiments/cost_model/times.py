@@ -15,8 +15,8 @@ RESULTS = Path(__file__).parent / "results"
 ENTRIES = 25_600_000  # ResNet-50, which the benchmarks are of
 TENSORS = 161
 DENSITIES = (0.01, 0.001)
-# Method -> row of `compress_cpu.json`: a whole step of error feedback, gradient in, update and residual out. Ok-Topk's
-# thresholds have no selection of their own here: the nearest stands in.
+# Method -> row of `compress_cpu.json`: a whole step of error feedback, gradient in, update and residual out. The record
+# is older than `compress.ok_top_k`, which `benchmarks.compress` times too: the nearest stands in until it is renewed.
 STEPS = {
     "top_k": "top_k of every tensor",
     "gtop_k": "top_k of every tensor",

@@ -15,6 +15,7 @@ from sparsetrain.compress.memory import no_memory, residual
 from sparsetrain.compress.momentum import mask_momentum, momentum_correction
 from sparsetrain.compress.natural import natural
 from sparsetrain.compress.norm_proportional import norm_proportional
+from sparsetrain.compress.ok_top_k import ok_top_k
 from sparsetrain.compress.one_bit import one_bit
 from sparsetrain.compress.quantize import quantize
 from sparsetrain.compress.random_k import random_k
@@ -39,6 +40,7 @@ COMPRESSORS = {
     "low_rank": low_rank,
     "natural": natural,
     "norm_proportional": norm_proportional,
+    "ok_top_k": ok_top_k,
     "one_bit": one_bit,
     "quantize": quantize,
     "random_k": random_k,
@@ -82,6 +84,7 @@ __all__ = [
     "natural",
     "no_memory",
     "norm_proportional",
+    "ok_top_k",
     "one_bit",
     "quantize",
     "random_k",

@@ -1,13 +1,15 @@
 """The entries that a sparse payload carries, with a fixed number of slots and a count that may move."""
 
+import math
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from sparsetrain import selection
-from sparsetrain.payload import beyond
+from sparsetrain.payload import SparseTree, beyond
 
 
 class Entries(NamedTuple):
@@ -89,3 +91,28 @@ def where(u: jax.Array, mask: jax.Array, slots: int) -> Entries:
     indices = jnp.where(jnp.arange(slots) < count, indices, beyond(u.shape[0], slots))
     values = u.at[indices].get(mode="fill", fill_value=0, unique_indices=True)
     return Entries(values, indices, count)
+
+
+def in_tree(kept: Entries, shapes: tuple[tuple[int, ...], ...]) -> SparseTree:
+    """Entries of several tensors that were taken as one list, as their payload.
+
+    Args:
+      kept: of the concatenated tensors.
+      shapes: of the tensors, with at least one entry in all.
+
+    Returns:
+      The payload.
+
+    Example:
+      >>> kept = where(jnp.array([5.0, 6.0, 7.0]), jnp.array([True, False, True]), 2)
+      >>> payload = in_tree(kept, ((2,), (0,), (1,)))
+      >>> payload.indices.tolist(), payload.counts.tolist()
+      ([0, 0], [1, 0, 1])
+    """
+    starts = jnp.array(np.cumsum([0, *map(math.prod, shapes)])[:-1], jnp.int32)
+    # Of leaves without entries, which start where the next one does, the last is meant.
+    leaf = jnp.searchsorted(starts, kept.indices, side="right") - 1
+    is_used = jnp.arange(leaf.shape[0]) < kept.used
+    counts = jnp.zeros(starts.shape, jnp.int32).at[leaf].add(is_used.astype(jnp.int32))
+    indices = jnp.where(is_used, kept.indices - starts[leaf], kept.indices)
+    return SparseTree(kept.values, indices, counts, shapes)

@@ -118,13 +118,7 @@ class TreeDropping:
         key = None if self.key is None else jax.random.fold_in(self.key, state.step)
         flat = jnp.concatenate([leaf.reshape(-1) for leaf in leaves])
         kept = self.rule.keep(flat, state.step, key)
-        starts = jnp.cumsum(sizes) - sizes
-        # Of leaves without entries, which start where the next one does, the last is meant.
-        leaf = jnp.searchsorted(starts, kept.indices, side="right") - 1
-        is_used = jnp.arange(leaf.shape[0]) < kept.used
-        counts = jnp.zeros(sizes.shape, jnp.int32).at[leaf].add(is_used.astype(jnp.int32))
-        indices = jnp.where(is_used, kept.indices - starts[leaf], kept.indices)
-        return SparseTree(kept.values, indices, counts, shapes), new
+        return entries.in_tree(kept, shapes), new
 
     def decompress(self, payloads: SparseTree) -> list[jax.Array]:
         """The leaves in order: the payload does not know the tree's keys."""

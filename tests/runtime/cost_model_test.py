@@ -112,6 +112,20 @@ def test_balanced_reduction_stays_below_six_k_words(density):
     assert words[-1] == pytest.approx(6 * density * N, rel=1e-3)
 
 
+@pytest.mark.parametrize("workers", [2, 3, 4, 8, 50])
+def test_balanced_reduction_takes_the_bits_that_the_compressor_sends(workers):
+    size, density = 4000, 0.1
+    compressor, moved = compress.ok_top_k(density), []
+
+    def count(u):
+        payload, _ = compressor.compress(u, compressor.init(u))
+        moved.append(compressor.moved_bytes(payload, workers))
+
+    jax.eval_shape(count, jax.ShapeDtypeStruct((size,), np.float32))
+    # 3 k / 2 slots are a whole number for each of these workers.
+    assert 8 * moved[0] == pytest.approx(traffic(Exchange("ok_topk"), workers, size, density).bits)
+
+
 def test_local_steps_share_out_everything_but_the_step_itself():
     work = Work(selection=0.3, scatter=1e-8, compute=0.2)
     setting = {"workers": WORKERS, "entries": N, "density": 0.01, "work": work}

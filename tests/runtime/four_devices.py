@@ -43,6 +43,8 @@ METHODS = {
     "random_k": lambda: by_exchange(compress.random_k(0.1, jax.random.key(0))),
     "leader_top_k": lambda: by_exchange(compress.leader_top_k(0.1)),
     "global_merge_top_k": lambda: by_exchange(compress.global_merge_top_k(0.1)),
+    # With and without new thresholds and regions.
+    "ok_top_k": lambda: by_exchange(compress.ok_top_k(0.1, exact_every=2, regions_every=3)),
     "sparse_ternary": lambda: by_exchange(compress.sparse_ternary(0.1)),
     "sign": lambda: by_exchange(compress.sign(), compress.no_memory()),
     "low_rank": lambda: by_exchange(
@@ -132,8 +134,43 @@ def messages_of_many_tensors_travel_together():
     assert len(re.findall(r" all-gather(-start)?\(", text)) == 1
 
 
+def ok_top_k_moves_its_slots_and_a_few_counts():
+    """The optimized program: nothing as long as the tensor crosses devices, and nothing is sorted."""
+    size, k = 20_000, 200
+    tx = compress.exchange(compress.ok_top_k(k / size), axis_name="workers")
+
+    def send(rows, state):
+        held = jax.tree.map(lambda leaf: leaf[0], state)
+        updates, after = tx.update(rows[0], held)
+        return updates, jax.tree.map(lambda leaf: leaf[None], after)
+
+    mesh = runtime.worker_mesh()
+    rows, same = jax.sharding.PartitionSpec("workers"), jax.sharding.PartitionSpec()
+    specs = {"in_specs": (rows, rows), "out_specs": (same, rows)}
+    gradients = jnp.zeros((WORKERS, size))
+    states = jax.vmap(tx.init)(gradients)
+    mapped = jax.jit(jax.shard_map(send, mesh=mesh, **specs))
+    program = mapped.lower(gradients, states).compile().as_text()
+    room = 3 * k // (2 * WORKERS)
+    entries = {}
+    for line in program.splitlines():
+        found = re.search(
+            r"= (.*?) (all-[a-z-]+?|sort|collective-[a-z-]+?|reduce-scatter)(-start)?\(", line
+        )
+        if found:
+            shapes = re.findall(r"\w+\[([\d,]*)\]", found[1])
+            counts = [int(np.prod([int(n) for n in shape.split(",") if n])) for shape in shapes]
+            entries.setdefault(found[2], []).extend(counts)
+    assert set(entries) <= {"all-to-all", "all-gather", "all-reduce", "sort"}, entries
+    assert set(entries["all-to-all"]) <= {room, WORKERS * room}
+    assert set(entries["all-gather"]) == {WORKERS * room}
+    assert max(entries["all-reduce"]) <= 2 * 257  # quantiles, in some rounds
+    assert max(entries.get("sort", [0])) <= 2 * WORKERS * room
+
+
 CHECKS = {name: lambda name=name: check(name) for name in METHODS} | {
     "gradients": each_gradient_is_its_own,
+    "ok_top_k's program": ok_top_k_moves_its_slots_and_a_few_counts,
     "not finite": who_is_not_finite_is_left_out,
     "together": messages_of_many_tensors_travel_together,
 }

@@ -202,7 +202,8 @@ def traffic(
     Differs from the papers:
       1. gTop-k: partners exchange, as `compress.global_merge_top_k` does; with a tree and a broadcast messages and
          bits would double.
-      2. Ok-Topk: its upper limit, which it comes below where the sums are balanced already.
+      2. Ok-Topk: its upper limit, which it comes below where the sums are balanced already; just as many bits as the
+         slots of `compress.ok_top_k` take, in an all-to-all and an all-gather.
 
     Reference: Thakur, Rabenseifner, Gropp, Optimization of collective communication operations in MPICH (2005), for
     the all-reduce and the all-gather; Shi et al. (arXiv 1901.04359) for gTop-k; Li and Hoefler, Near-optimal
