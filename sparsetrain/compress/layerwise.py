@@ -28,6 +28,11 @@ class LayerwiseState(NamedTuple):
     counts: jax.Array  # int32 [L], entries of each layer in the next round; they sum to K
     thresholds: jax.Array  # float [L], least magnitude that each layer sent in this round
 
+    @staticmethod
+    def across_workers() -> dict[str, str]:
+        """Thresholds are where a search begins; counts are alike, unless each worker has its own."""
+        return {"thresholds": "mean"}
+
 
 @dataclasses.dataclass(frozen=True)
 class Layerwise:

@@ -29,6 +29,11 @@ class LocalStepsState(NamedTuple):
     ledger: Ledger
     nonfinite: jax.Array  # int32 scalar: exchanges in which this worker sent nothing
 
+    @staticmethod
+    def across_workers() -> dict[str, str]:
+        """Moments are estimates; the anchor and what lies behind the exchange are alike."""
+        return {"inner": "mean", "nonfinite": "sum"}
+
 
 @dataclasses.dataclass(frozen=True)
 class Halves:

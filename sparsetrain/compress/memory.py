@@ -20,7 +20,11 @@ from sparsetrain.compress.compressor import accumulated
 
 @runtime_checkable
 class Memory(Protocol):
-    """What a worker remembers between rounds."""
+    """What a worker remembers between rounds.
+
+    A state class may have a method `across_workers() -> {field: "mean" or "sum"}`: without it a run cannot go on
+    with another number of workers, see `training.resize`.
+    """
 
     def init(self, params: Any) -> Any:
         """State for parameters of these shapes."""
@@ -39,6 +43,11 @@ class ResidualState(NamedTuple):
     """State of `residual`."""
 
     residual: Any  # like the parameters, at least float32
+
+    @staticmethod
+    def across_workers() -> dict[str, str]:
+        """What becomes of it when the number of workers changes, see `training.resize`."""
+        return {"residual": "mean"}
 
 
 def zeros(params: Any) -> Any:

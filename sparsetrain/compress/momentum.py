@@ -23,6 +23,11 @@ class MomentumCorrectionState(NamedTuple):
     velocity: Any  # u of the paper, like the parameters
     accumulated: Any  # v of the paper
 
+    @staticmethod
+    def across_workers() -> dict[str, str]:
+        """Both are linear in the gradients, and so is what parameters will receive of them."""
+        return {"velocity": "mean", "accumulated": "mean"}
+
 
 @dataclasses.dataclass(frozen=True)
 class MomentumCorrection:

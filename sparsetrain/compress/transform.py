@@ -50,6 +50,11 @@ class ExchangeState(NamedTuple):
     ledger: Ledger
     nonfinite: jax.Array  # int32 scalar: rounds in which this worker sent nothing
 
+    @staticmethod
+    def across_workers() -> dict[str, str]:
+        """Counts add up; memory and ledger speak for themselves."""
+        return {"nonfinite": "sum"}
+
 
 def exchange(
     compressor: Compressor, memory: Memory | None = None, *, axis_name: Any = None

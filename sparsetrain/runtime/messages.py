@@ -194,11 +194,13 @@ def message_training(
         raise ValueError(
             f"workers={workers}: must be a multiple of the number of processes, {jax.process_count()}"
         )
+    # One that wraps another has no collectives of its own; it only passes on what that one moves.
     compressor = tx.halves.compressor
-    for part in (compressor, getattr(compressor, "up", compressor)):
-        if hasattr(part, "moved_bytes"):
-            raise ValueError(
-                f"compressor={type(part).__name__}: has collectives of its own, so that messages alone do not make "
-                "its mean; use runtime.data_parallel"
-            )
+    while hasattr(compressor, "up"):
+        compressor = compressor.up
+    if hasattr(compressor, "moved_bytes"):
+        raise ValueError(
+            f"compressor={type(compressor).__name__}: has collectives of its own, so that messages alone do not make "
+            "its mean; use runtime.data_parallel"
+        )
     return MessageTraining(loss, tx, count, gather)

@@ -60,13 +60,16 @@ class Checkpoints:
             inventory.write(self._folder(step))
 
     def restore(
-        self, abstract: TrainState, note: Callable[[str], None] = lambda text: None
+        self,
+        abstract: TrainState | Callable[[int], TrainState],
+        note: Callable[[str], None] = lambda text: None,
     ) -> TrainState | None:
         """The last state that is whole, or None.
 
         Args:
           abstract: state of the wanted structure, shapes and dtypes, as from `jax.eval_shape`; with
-            shardings where leaves should not be on the default device.
+            shardings where leaves should not be on the default device. Where not all checkpoints have
+            the same shapes, a function from a checkpoint's step to its own.
           note: told of each checkpoint that is not whole and is therefore deleted.
 
         Returns:
@@ -75,18 +78,11 @@ class Checkpoints:
         Raises:
           ValueError: there are checkpoints and none of them is whole.
         """
-        here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-        target = jax.tree.map(
-            lambda x, wanted: jax.ShapeDtypeStruct(
-                x.shape, x.dtype, sharding=wanted.sharding or here
-            ),
-            jax.eval_shape(to_tree, abstract),
-            abstract._asdict(),
-        )
         steps = sorted(self._manager.all_steps(), reverse=True)
         complaints = []
         for step in steps:
-            state, complaint = self._read(step, target)
+            shapes = abstract if isinstance(abstract, TrainState) else abstract(step)
+            state, complaint = self._read(step, _target(shapes))
             if state is not None:
                 break
             complaints.append(f"checkpoint {step} is not whole: {complaint}")
@@ -122,6 +118,16 @@ class Checkpoints:
     def close(self) -> None:
         """Ends orbax's threads."""
         self._manager.close()
+
+
+def _target(abstract: TrainState) -> dict[str, Any]:
+    """What orbax is to read, and where to."""
+    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    return jax.tree.map(
+        lambda x, wanted: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=wanted.sharding or here),
+        jax.eval_shape(to_tree, abstract),
+        abstract._asdict(),
+    )
 
 
 def _all(true_here: bool) -> bool:

@@ -14,7 +14,7 @@ import numpy as np
 
 from sparsetrain import compress, data, masks, runtime, tree
 from sparsetrain.compress.ledger import Ledger
-from sparsetrain.training import build, measure, state, step
+from sparsetrain.training import build, measure, stages, state, step
 from sparsetrain.training.checkpoint import Checkpoints
 from sparsetrain.training.metrics import (
     JsonLines,
@@ -24,6 +24,7 @@ from sparsetrain.training.metrics import (
     replace_text,
 )
 from sparsetrain.training.progress import Progress, Silent, choose
+from sparsetrain.training.stages import Stage
 from sparsetrain.training.state import TrainState
 
 # Of a run with a compressed exchange, see `compress.report`.
@@ -54,8 +55,8 @@ def train_and_evaluate(
     """Trains the network of a config, or continues where an earlier call was cut off.
 
     Writes into `workdir`: `config.json`, `metrics.jsonl` (a line per evaluation), `checkpoints/`,
-    TensorBoard events in `events/` where TensorBoard is installed, and at the end `summary.json`. A
-    finished run is read back, not repeated.
+    `stages.json` (who made which steps), TensorBoard events in `events/` where TensorBoard is
+    installed, and at the end `summary.json`. A finished run is read back, not repeated.
 
     Killed at any moment and called again with the same config, a run continues from its last
     checkpoint. Batches and dropout depend on the seed and the step alone, and a step is one
@@ -65,6 +66,10 @@ def train_and_evaluate(
     timing them, so two runs may differ in the last bits; `XLA_FLAGS=--xla_gpu_deterministic_ops=true`
     forbids both at some cost of time. Our own rules scatter by `set` on distinct columns, which is
     deterministic.
+
+    Called with another number of workers, it goes on from its last checkpoint with these, see
+    `resize`: epochs keep their examples, steps are counted on, and an epoch has as many of them as
+    the new workers need. Learning rate and batch of a worker stay, so the batch of all changes.
 
     Called by all processes of a job (see `runtime.start`), it first compares their configs and
     versions, keeps one state on the devices of all of them, and lets process 0 alone write and show
@@ -85,8 +90,9 @@ def train_and_evaluate(
 
     Raises:
       build.ConfigError: the config cannot be run: an unknown name, a value out of range, data that
-        cannot be read, a missing package, a `workdir` that holds a run with another config, or
-        processes with different configs or versions.
+        cannot be read, a missing package, a `workdir` that holds a run with another config, other
+        workers than before whose state cannot be made of the old ones', or processes with different
+        configs or versions.
     """
     with build.config_errors():
         runtime.check_agreement(
@@ -134,29 +140,39 @@ class _Run:
             config.get("masks"),
             self.workers,
         )
-        self.per_epoch = len(images) // (self.batch_size * self.workers.count)
-        self.total = config.epochs * self.per_epoch
         inputs = step.pixels(jnp.asarray(images[: self.batch_size]))
 
-        def create() -> TrainState:
-            one = state.create(model, optimizer, inputs, config.seed)
-            own = self.workers.stacked((one.variables, one.opt_state))
-            return TrainState(one.step, own[0], own[1], one.key)
+        def one() -> TrainState:
+            return state.create(model, optimizer, inputs, config.seed)
 
-        abstract = jax.eval_shape(create)
-        place = self.workers.placed(abstract)
-        if place is not None:
-            abstract = jax.tree.map(
-                lambda x, at: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=at), abstract, place
-            )
+        def create() -> TrainState:
+            begin = one()
+            own = self.workers.stacked((begin.variables, begin.opt_state))
+            return TrainState(begin.step, own[0], own[1], begin.key)
+
         layers = model.layers(jax.random.key(0), inputs) if hasattr(model, "layers") else []
         self.kept_fraction = measure.kept_fraction(layers)
         self.sparse_paths = tuple(dict.fromkeys(layer.path for layer in layers if layer.rule))
-        self._claim()
+        past = self._past()
+        shapes = jax.eval_shape(one)
         self.checkpoints = Checkpoints(workdir / "checkpoints")
-        restored = self.checkpoints.restore(abstract, progress.note)
-        self.start = 0 if restored is None else int(restored.step)
-        self.state = jax.jit(create, out_shardings=place)() if restored is None else restored
+        restored = self.checkpoints.restore(
+            lambda step: self.workers.abstract(shapes, stages.that_made(step, past).workers),
+            progress.note,
+        )
+        if restored is None:
+            place = self.workers.placed(jax.eval_shape(create))
+            self.state = jax.jit(create, out_shardings=place)()
+            course = [Stage(0, 0, self.workers.count)]
+        else:
+            self.state, course = self._taken_over(restored, past)
+        self.start, self.stage = int(self.state.step), course[-1]
+        self.per_epoch = self._per_epoch(self.stage)
+        self.total = self.stage.step + (config.epochs - self.stage.epoch) * self.per_epoch
+        if self.writes and self.start < self.total:
+            # Stages first: they tell what the checkpoints are, whoever goes on.
+            stages.write(workdir, course)
+            replace_text(workdir / "config.json", self._config_text())
         self.json_lines = JsonLines(
             workdir / "metrics.jsonl", resume_step=self.start, write_file=self.writes
         )
@@ -164,26 +180,49 @@ class _Run:
         if self.writes and self.start < self.total and has_tensorboard():
             self.writers.append(TensorBoard(workdir / "events"))
 
-    def _claim(self) -> None:
-        """Writes `config.json`, or checks that the run already there has the same config."""
-        text = json.dumps(self.config.to_dict(), indent=2, sort_keys=True) + "\n"
-        path = self.workdir / "config.json"
-        if not path.exists():
-            if self.writes:
-                self.workdir.mkdir(parents=True, exist_ok=True)
-                replace_text(path, text)
-            return
-        there, here = _flat(json.loads(path.read_text())), _flat(json.loads(text))
-        different = [
-            f"{name} is {there.get(name)!r} there and {here.get(name)!r} now"
-            for name in sorted(there.keys() | here.keys())
-            if there.get(name) != here.get(name)
-        ]
-        if different:
-            raise build.ConfigError(
-                f"{self.workdir} holds a run with another config ({'; '.join(different)}): "
-                "choose another --workdir, or delete this one"
-            )
+    def _config_text(self) -> str:
+        return json.dumps(self.config.to_dict(), indent=2, sort_keys=True) + "\n"
+
+    def _past(self) -> list[Stage]:
+        """The stages of the run that is already there, once its config has been found to be ours."""
+        path, workers = self.workdir / "config.json", 1
+        if path.exists():
+            there, here = json.loads(path.read_text()), json.loads(self._config_text())
+            workers, _ = there.pop("workers", 1), here.pop("workers", 1)
+            there, here = _flat(there), _flat(here)
+            different = [
+                f"{name} is {there.get(name)!r} there and {here.get(name)!r} now"
+                for name in sorted(there.keys() | here.keys())
+                if there.get(name) != here.get(name)
+            ]
+            if different:
+                raise build.ConfigError(
+                    f"{self.workdir} holds a run with another config ({'; '.join(different)}): "
+                    "choose another --workdir, or delete this one"
+                )
+        found = stages.read(self.workdir)
+        # On a network disk one process may see what another no longer does.
+        runtime.check_agreement({str(self.workdir / stages.NAME): found})
+        return found or [Stage(0, 0, workers if workers > 1 else self.workers.count)]
+
+    def _taken_over(
+        self, restored: TrainState, past: list[Stage]
+    ) -> tuple[TrainState, list[Stage]]:
+        """A restored state in the hands of this run's workers; its stages, theirs the last."""
+        made = stages.that_made(int(restored.step), past)
+        course = past[: past.index(made) + 1]
+        if made.workers == self.workers.count:
+            return restored, course
+        state, step = self.workers.dealt(restored, made.workers), int(restored.step)
+        self.progress.note(
+            f"checkpoint {step} is of {made.workers} workers, and {self.workers.count} go on: what was held "
+            "back is dealt to them, and an epoch has another number of steps"
+        )
+        epoch = made.epochs(step, self._per_epoch(made))
+        return state, [*course, Stage(step, epoch, self.workers.count)]
+
+    def _per_epoch(self, stage: Stage) -> int:
+        return len(self.data.train.images) // (self.batch_size * stage.workers)
 
     def finish(self) -> Result:
         """Trains from where the run stands to its end."""
@@ -205,20 +244,21 @@ class _Run:
         key = state.data_key(self.state.key)
         done = self.start
         # Zero steps: compiles outside the clock.
-        order = self._order(key, done // self.per_epoch)
+        order = self._order(key, self.stage.epochs(done, self.per_epoch))
         self.state, _ = functions.train(self.state, images, labels, order, np.int32(0))
         while done < self.total:
-            epoch = done // self.per_epoch
-            if done % self.per_epoch == 0:
+            epoch, behind = divmod(done - self.stage.step, self.per_epoch)
+            epoch += self.stage.epoch
+            if behind == 0:
                 order, waiting, losses = self._order(key, epoch), 0.0, 0.0
-            steps = min(config.steps_per_call, (epoch + 1) * self.per_epoch - done)
+            steps = min(config.steps_per_call, self.per_epoch - behind)
             begin = time.perf_counter()
             self.state, loss = functions.train(self.state, images, labels, order, np.int32(steps))
             losses += steps * float(loss)
             waiting += time.perf_counter() - begin
             done += steps
             self.progress.advance(done)
-            if done % self.per_epoch:
+            if behind + steps < self.per_epoch:
                 continue
             epoch += 1
             last = epoch == config.epochs
@@ -233,7 +273,10 @@ class _Run:
         examples = len(self.data.train.images)
         order = data.epoch_permutation(key, epoch, examples)
         batch = self.batch_size * self.workers.count
-        return order[: self.per_epoch * batch].reshape(self.per_epoch, batch)
+        rows = order[: self.per_epoch * batch].reshape(self.per_epoch, batch)
+        # A step takes the row of its own number, and these workers began at another than zero.
+        first = self.stage.step % self.per_epoch
+        return jnp.roll(rows, first, axis=0) if first else rows
 
     def _evaluate(
         self,

@@ -12,6 +12,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from sparsetrain.training.resize import resized
 from sparsetrain.training.state import TrainState
 
 AXIS = "workers"
@@ -50,6 +51,45 @@ class Workers:
             jax.make_array_from_process_local_data, NamedSharding(self.mesh, P())
         )
         return tuple(jax.tree.leaves(jax.tree.map(lambda leaf: place(np.asarray(leaf)), held)))
+
+    def abstract(self, one: TrainState, count: int | None = None) -> TrainState:
+        """Shapes of a state, and where its leaves lie.
+
+        Args:
+          one: shapes of a single worker's state, as from `jax.eval_shape`.
+          count: of another number of workers than these; their rows are wanted by every process.
+
+        Returns:
+          What `Checkpoints.restore` reads into.
+        """
+        count = self.count if count is None else count
+        lead = (count,) * (count > 1)
+        rows = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct((*lead, *x.shape), x.dtype),
+            (one.variables, one.opt_state),
+        )
+        state = TrainState(one.step, rows[0], rows[1], one.key)
+        if self.mesh is None:
+            return state
+        whole: Any = NamedSharding(self.mesh, P())
+        place = self.placed(state)
+        if count != self.count:
+            place = jax.tree.map(lambda _: whole, place)
+        return jax.tree.map(
+            lambda x, at: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=at), state, place
+        )
+
+    def dealt(self, state: TrainState, before: int) -> TrainState:
+        """What other workers held, as `abstract(one, before)` has it, in the hands of these."""
+        host = jax.tree.map(lambda leaf: np.asarray(leaf.addressable_data(0)), state[1:3])
+        state = resized(state._replace(variables=host[0], opt_state=host[1]), before, self.count)
+        if self.mesh is None:
+            return jax.tree.map(jnp.array, state)
+        own = NamedSharding(self.mesh, P(AXIS))
+        found = jax.tree.map(
+            lambda rows: jax.make_array_from_callback(rows.shape, own, rows.__getitem__), state[1:3]
+        )
+        return state._replace(variables=found[0], opt_state=found[1])
 
     def placed(self, state: TrainState) -> Any:
         """Where the leaves of a state lie, its `stacked` parts a row a device; None: by default."""

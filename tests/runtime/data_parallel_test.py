@@ -14,7 +14,8 @@ from tests.runtime.four_devices import CHECKS
 @pytest.fixture(scope="module")
 def printed():
     """What the checks say."""
-    done = run_on_four("tests.runtime.four_devices")
+    # Compiled fast and run slowly: nothing here runs long.
+    done = run_on_four("tests.runtime.four_devices", flags="--xla_backend_optimization_level=0")
     return done.stdout + done.stderr
 
 

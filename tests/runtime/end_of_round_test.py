@@ -8,6 +8,7 @@ import pytest
 
 from sparsetrain import masks, runtime
 from tests.devices import run_on_four
+from tests.runtime.conftest import SECONDS
 from tests.runtime.four_partitions import CHECKS
 
 
@@ -22,6 +23,15 @@ def printed():
 @pytest.mark.parametrize("name", CHECKS)
 def test_on_four_devices(printed, name):
     assert f"passed: {name}\n" in printed, printed[-3000:]
+
+
+def test_in_two_processes(start):
+    flags = ("--processes=2", "--module=tests.runtime.four_partitions", "--")
+    job = start("-m", "experiments.launch", *flags, JAX_DISABLE_MOST_OPTIMIZATIONS="1")
+    output, error = job.communicate(timeout=SECONDS)
+    assert job.returncode == 0, error
+    for number in range(2):
+        assert f"[{number}] passed: a process a partition\n" in output
 
 
 def test_before_init_and_a_wrong_number_of_partitions():

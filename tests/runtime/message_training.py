@@ -55,13 +55,14 @@ METHODS = {
     ),
     "sbc 100": lambda: (local(optax.sgd(1e-2, 0.9), 100, compress.sparse_binary(0.1)), 205),
     "fedavg": lambda: (local(optax.sgd(1e-2, 0.9), 3, compress.top_k(1.0)), 9),
+    "nothing": lambda: (local(optax.sgd(1e-2), 2, compress.hard_threshold(1e9)), 4),
     "stc": lambda: (compress.stc(0.1, optax.sgd(1e-2), every=2, axis_name="workers"), 8),
 }
 
 
-WORKERS = {"sbc 1": 2, "sbc 10": 2, "sbc 100": 3, "fedavg": 3, "stc": 4}
+WORKERS = {"sbc 1": 2, "sbc 10": 2, "sbc 100": 3, "fedavg": 3, "nothing": 2, "stc": 4}
 # What two processes train, with a worker in each, or two.
-TOGETHER = ("sbc 10", "stc")
+TOGETHER = ("sbc 10", "nothing", "stc")
 
 
 class Recorder:

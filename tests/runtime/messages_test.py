@@ -16,6 +16,7 @@ import pytest
 
 from sparsetrain import compress, runtime, wire
 from sparsetrain.runtime.byte_gather import gather_bytes, slot_bytes
+from tests.runtime.conftest import SECONDS
 from tests.runtime.message_training import (
     METHODS,
     TOGETHER,
@@ -119,7 +120,7 @@ def two_processes(tmp_path_factory):
             )
             for number, log in enumerate(logs)
         ]
-        end = time.monotonic() + 60
+        end = time.monotonic() + SECONDS
         try:
             codes = [process.wait(max(0, end - time.monotonic())) for process in processes]
         finally:

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 
 from sparsetrain import compress, runtime
 from tests.runtime.message_training import Recorder
@@ -45,6 +46,36 @@ def test_nobody_speaks():
     assert run.params(trained).tolist() == [0, 0, 0]
     report = compress.report(trained.opt_state)
     assert report["wire_bytes"] == 0 and report["moved_bytes"] == 2 * 4
+
+
+NOTHING = {
+    "binary": lambda: compress.sparse_binary(0.25),
+    "ternary": lambda: compress.sparse_ternary(0.25),
+    "top_k": lambda: compress.top_k(1e-9),
+    "global": lambda: compress.global_top_k(1e-9),
+    "threshold": lambda: compress.hard_threshold(1e9),
+}
+
+
+@pytest.mark.parametrize("name", NOTHING)
+@pytest.mark.parametrize("speaking", [1, 0])
+def test_who_has_nothing_to_say_is_heard_all_the_same(name, speaking):
+    """Zeros are finite: a message of them comes, and the mean is over all."""
+    rows = np.zeros((3, 8), np.float32)
+    rows[:speaking] = np.arange(1, 9)
+    recorder = Recorder()
+    tx = compress.local_steps(optax.sgd(1.0), 1, NOTHING[name]())
+    run, trained = linear(tx, rows, gather=recorder)
+    assert all(len(message) > 0 for message in recorder.rounds[0].messages)
+    assert trained.opt_state.nonfinite.tolist() == [0, 0, 0]
+    # Whatever was not sent is still there.
+    residual = np.asarray(trained.opt_state.memory.residual)
+    np.testing.assert_allclose(run.params(trained) + residual.mean(0), -rows.mean(0), rtol=1e-5)
+    assert not residual[speaking:].any()
+    if name == "threshold":
+        np.testing.assert_array_equal(residual, -rows)
+    trained, _ = run.step(trained, run.place(np.zeros_like(rows)))
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(trained))
 
 
 def test_the_servers_residual_is_not_scaled_when_somebody_is_silent():
