@@ -9,6 +9,7 @@ from experiments.cost_model.tables import milliseconds, percent
 from experiments.msbp_mnist.tables import markdown
 from sparsetrain.runtime.cost_model import Exchange, Measured, fit, validate
 
+
 def read(path: Path) -> dict[str, list[Measured]]:
     """Network -> rows.
 

@@ -33,7 +33,7 @@ def text(found: Results) -> str:
 
 def rows(found: Results, workload: str) -> list[tuple[int, Mapping[str, Any]]]:
     """(workers, row of the first process), the other processes' parts averaged into it."""
-    made = []
+    made: list[tuple[int, Mapping[str, Any]]] = []
     for workers, result in sorted(found.items()):
         for number, row in enumerate(result["processes"][0]["rows"]):
             if row["workload"] == workload:
@@ -123,7 +123,7 @@ def probes(found: Results) -> Iterator[tuple[int, Mapping[str, Any], float]]:
 
 def measured(found: Results) -> list[dict[str, Any]]:
     """The probes as `experiments.cost_model.validation` reads them."""
-    made = []
+    made: list[dict[str, Any]] = []
     for workers, probe, time in probes(found):
         row = {
             "network": f"{probe['rate']}, gloo",
