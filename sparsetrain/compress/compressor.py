@@ -47,7 +47,8 @@ class Compressor(Protocol):
         `aggregated`.
       shards: mesh axis over which every tensor lies in pieces.
 
-    One that wraps another passes them on.
+    One that wraps another passes them on. A state that differs between workers is a NamedTuple with a method
+    `across_workers`, as of a `Memory`, or a run stays with as many workers as it began with.
     """
 
     def init(self, params: Any) -> Any:

@@ -1,11 +1,11 @@
 """Jobs that are killed in the middle and started again, with as many processes or with others."""
 
-import contextlib
 import json
 import os
 import re
 import shutil
 import signal
+import sys
 import time
 
 import jax
@@ -15,6 +15,8 @@ import pytest
 from configs import digits
 from sparsetrain.training import progress, stages, train_and_evaluate
 from tests.runtime.conftest import SECONDS, children, gone
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="finds processes in /proc")
 
 # 19 steps an epoch with two workers, 9 with four: a checkpoint lies in the middle of a round of five.
 OVERRIDES = {
@@ -117,5 +119,3 @@ def test_killed_with_four_processes_it_goes_on_with_two_as_simulated_workers_do(
     for here, there in zip(after, whole.history, strict=True):
         assert here["bits_sent"] == pytest.approx(there["bits_sent"], rel=1e-3)
         assert here["train_loss"] == pytest.approx(there["train_loss"], rel=1e-3)
-    with contextlib.suppress(FileNotFoundError):
-        assert json.loads((real / "config.json").read_text())["workers"] == 1
