@@ -22,7 +22,7 @@ def axes_of(*values: Any) -> frozenset[Any]:
       *values: trees of arrays, or of what `jax.eval_shape` returns.
 
     Returns:
-      Names of axes; none outside `shard_map`, or with `check_vma=False`.
+      Names of axes; none outside `shard_map`, or with `check_vma=False`, where types say nothing.
 
     Example:
       >>> import jax.numpy as jnp
@@ -38,7 +38,8 @@ def axes_of(*values: Any) -> frozenset[Any]:
         leaf if isinstance(leaf, jax.ShapeDtypeStruct) else jax.typeof(leaf)
         for leaf in jax.tree.leaves(values)
     ]
-    return frozenset().union(*(each.manual_axis_type.varying for each in types))
+    known = (each.manual_axis_type for each in types)
+    return frozenset().union(*(kind.varying for kind in known if kind is not None))
 
 
 def over(axes: frozenset[Any], values: T) -> T:

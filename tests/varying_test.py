@@ -19,9 +19,9 @@ MESH = AbstractMesh((4,), ("workers",), axis_types=(AxisType.Auto,))
 ROWS, SAME = P("workers"), P()
 
 
-def trace(function, *shards, specs=ROWS, out_specs=SAME):
+def trace(function, *shards, specs=ROWS, out_specs=SAME, **options):
     """Traces a function of shards; raises where its types do not fit."""
-    mapped = jax.shard_map(function, mesh=MESH, in_specs=specs, out_specs=out_specs)
+    mapped = jax.shard_map(function, mesh=MESH, in_specs=specs, out_specs=out_specs, **options)
     return jax.eval_shape(jax.jit(mapped), *shards)
 
 
@@ -208,3 +208,14 @@ def test_on_four_devices():
     done = run_on_four("tests.varying_devices")
     assert done.returncode == 0, done.stderr
     assert done.stdout.split("\n")[:-1] == [f"passed {each}" for each in CHECKS]
+
+
+@pytest.mark.parametrize("name", ["global_top_k", "layerwise", "ok_top_k", "global_merge_top_k"])
+def test_without_checks_types_say_nothing_and_nothing_asks_them(name):
+    tx = compress.exchange(compressors.make(name), axis_name="workers")
+
+    def update(rows):
+        assert not varying.axes_of(rows)
+        return tx.update(rows[0], tx.init(rows[0]))[0]
+
+    assert trace(update, jnp.ones((4, 300)), check_vma=False).shape == (300,)

@@ -25,12 +25,10 @@ class OkTopKState(NamedTuple):
     """State of `ok_top_k`."""
 
     step: jax.Array  # int32 scalar, rounds so far
-    local_threshold: (
-        jax.Array
-    )  # float scalar, least magnitude that this worker sends in the next round
+    local_threshold: jax.Array  # float scalar, least magnitude that is sent in the next round
     global_threshold: (
         jax.Array
-    )  # float scalar, least magnitude of a sum that is used; of all workers
+    )  # float scalar, least magnitude of a sum that is used, of all workers
     quantiles: jax.Array  # int32 [PARTS + 1], where regions end, see `regions`; of all workers
 
 
