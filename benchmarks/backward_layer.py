@@ -122,7 +122,9 @@ def _table(case: LayerCase) -> Iterator[tuple[str, Any, str | None]]:
     if grouped.width(case.outputs, case.rows) is None:
         yield f"grouped by {groups} + memory mask, dense dW", grouped, None
     else:
-        yield f"grouped by {groups} + memory, row-sparse out_in", grouped, "out_in"
+        # With a row a group it is a union of rows' choices like the others.
+        form = " union" if groups == case.rows else ""
+        yield f"grouped by {groups} + memory{form}, row-sparse out_in", grouped, "out_in"
     form = "mask"
     if top.width(case.outputs, case.rows) is not None:
         form = "union"
