@@ -7,42 +7,20 @@ the machine does not allow it, `--loopback` measures without limits. Needs MNIST
 """
 
 import argparse
-import contextlib
-import dataclasses
-import json
-import queue
+import multiprocessing
 import sys
-import tempfile
 from collections.abc import Sequence
+from concurrent import futures
 from pathlib import Path
-from typing import Any
 
 try:
-    from benchmarks import machine
-    from experiments import launch, supervise
     from experiments.grid import complete, write_once
-    from experiments.scaling import network, report
+    from experiments.scaling import report
+    from experiments.scaling.jobs import Run, measured
     from experiments.scaling.methods import METHODS
     from experiments.scaling.workloads import WORKLOADS
 except ImportError as error:
     sys.exit(f"{error}: install what the experiment needs with  pip install 'sparsetrain[train]'")
-
-PORT = 9911  # the hosts' own
-
-
-@dataclasses.dataclass(frozen=True)
-class Run:
-    """Everything that is measured with one number of processes."""
-
-    workers: int
-    workloads: tuple[str, ...]
-    methods: tuple[str, ...]
-    loopback: bool = False
-
-    @property
-    def name(self) -> str:
-        """Of the result file."""
-        return f"workers_{self.workers}"
 
 
 def parse(argv: Sequence[str]) -> argparse.Namespace:
@@ -60,51 +38,9 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 
 def record(run: Run, out: Path) -> bool:
     """Measures, unless the result is there."""
-    return write_once(run, out, lambda: measured(run))
-
-
-def measured(run: Run) -> dict[str, Any]:
-    """Starts the processes, and puts together what they found.
-
-    Args:
-      run: what to measure.
-
-    Returns:
-      "processes": of each, in their order, what `worker.main` wrote.
-
-    Raises:
-      RuntimeError: a process failed; it has said how.
-      OSError: the machine allows no hosts.
-    """
-    with contextlib.ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        command = [sys.executable, "-m", "experiments.scaling.worker", f"--out={folder}"]
-        command += [f"--workload={name}" for name in run.workloads]
-        command += [f"--method={name}" for name in run.methods]
-        places = launch.local(run.workers, "cpu")
-        commands = [command] * run.workers
-        if run.workers > 1 and not run.loopback:
-            hosts = stack.enter_context(network.hosts(run.workers))
-            address = {
-                name: f"{hosts.address(0)}:{PORT}"
-                for name in ("JAX_COORDINATOR_ADDRESS", "JAX_COORDINATOR_BIND_ADDRESS")
-            }
-            places = [(name, environment | address) for name, environment in places]
-            commands = [
-                [*hosts.command(i), *command, f"--host={name}", f"--switch={hosts.switch}"]
-                for i, name in enumerate(hosts.names)
-            ]
-        workers: list[supervise.Worker] = []
-        try:
-            for (name, environment), own in zip(places, commands, strict=True):
-                workers.append(supervise.Worker(name, own, environment))
-            code = supervise.follow(workers, queue.SimpleQueue())
-        finally:
-            supervise.stop(workers)
-        if code:
-            raise RuntimeError(f"{run.name}: ended with code {code}")
-        written = [json.loads((folder / f"{i}.json").read_text()) for i in range(run.workers)]
-    return {"cores": machine.cores_in_use(), "processes": written}
+    # From a process of its own: here JAX has threads after the first run, and a fork might copy their locks.
+    with futures.ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as apart:
+        return write_once(run, out, lambda: apart.submit(measured, run).result())
 
 
 def main(argv: Sequence[str]) -> None:

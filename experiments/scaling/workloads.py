@@ -1,7 +1,6 @@
 """What is trained: LeNet5 on MNIST, and a tree of 25M parameters whose gradients cost next to nothing."""
 
 import functools
-import os
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -105,8 +104,3 @@ def _initial(rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
 
 
 WORKLOADS = {"lenet": lenet, "tree": tree}
-
-
-def needs_data(name: str) -> bool:
-    """Whether a workload reads files that are not there."""
-    return name == "lenet" and "SPARSETRAIN_DATA" not in os.environ
