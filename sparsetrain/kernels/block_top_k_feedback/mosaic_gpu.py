@@ -1,0 +1,54 @@
+"""On a GPU from Hopper on: one pass, a block of entries a thread block, by Mosaic GPU."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jax.experimental import pallas as pl
+from jax.experimental.pallas import mosaic_gpu as plgpu
+
+from sparsetrain.kernels.block_top_k_feedback.exact_block import split
+from sparsetrain.kernels.block_top_k_feedback.reference import parted
+
+VECTOR = 2  # entries that a thread loads at once
+
+
+def block_top_k_feedback(
+    g: jax.Array, m: jax.Array, k: int, block: int, **options: Any
+) -> tuple[jax.Array, jax.Array]:
+    """As the reference.
+
+    Args:
+      g: [N], N a multiple of `block`.
+      m: [N] float32.
+      k: kept of each block.
+      block: B, a multiple of 1,024.
+      **options: of `plgpu.kernel`, such as `interpret`.
+    """
+
+    # Which thread holds which entries: the same for all arrays, whatever their width.
+    layout = plgpu.Layout.WG_STRIDED((block,), vec_size=VECTOR)
+
+    def laid_out(x: jax.Array) -> jax.Array:
+        # There are no threads in the interpreter, and that of JAX 0.10 does not know the cast.
+        return x if options.get("interpret") else plgpu.layout_cast(x, layout)
+
+    def body(g_ref: Any, m_ref: Any, kept_ref: Any, rest_ref: Any) -> None:
+        entries = pl.ds(lax.axis_index("block") * block, block)
+        u = laid_out(m_ref[entries]) + laid_out(g_ref[entries]).astype(m.dtype)
+        positions = laid_out(lax.broadcasted_iota(jnp.int32, (block,), 0))
+        is_kept = split(u, positions, k)
+        sent, rest = parted(u, g.dtype)
+        kept_ref[entries] = jnp.where(is_kept, sent, jnp.zeros_like(sent))
+        rest_ref[entries] = jnp.where(is_kept, rest, u)
+
+    run = plgpu.kernel(
+        body,
+        out_type=[jax.ShapeDtypeStruct(g.shape, g.dtype), jax.ShapeDtypeStruct(m.shape, m.dtype)],
+        grid=(g.size // block,),
+        grid_names=("block",),
+        **options,
+    )
+    kept, rest = run(g, m)
+    return kept, rest

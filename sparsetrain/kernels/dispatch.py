@@ -1,0 +1,103 @@
+"""Which implementation of an operation runs: chosen by the device that a program is made for, or by name."""
+
+from typing import NamedTuple
+
+import jax
+
+XLA, MOSAIC_GPU, TPU = IMPLEMENTATIONS = ("xla", "mosaic_gpu", "tpu")
+HOPPER = 9.0  # compute capability from which Mosaic GPU has its instructions
+# Of devices that are only described, the capability is known by name.
+_CAPABILITIES = {"H100": 9.0, "H200": 9.0, "GH200": 9.0, "H800": 9.0, "B200": 10.0, "GB200": 10.0}
+
+
+class Target(NamedTuple):
+    """What a program is made for.
+
+    Attributes:
+      platform: "cpu", "gpu" or "tpu".
+      kind: name of the device.
+      capability: compute capability of a GPU; None where it is not known.
+    """
+
+    platform: str
+    kind: str
+    capability: float | None = None
+
+
+def target() -> Target:
+    """The device of the abstract mesh in use, if it names one; else the first of this process.
+
+    Example:
+      >>> device = jax.sharding.AbstractDevice(device_kind="NVIDIA H200", num_cores=132, platform="gpu")
+      >>> mesh = jax.sharding.AbstractMesh((), (), abstract_device=device)
+      >>> with jax.sharding.use_abstract_mesh(mesh):
+      ...     target()
+      Target(platform='gpu', kind='NVIDIA H200', capability=9.0)
+    """
+    described = jax.sharding.get_abstract_mesh().abstract_device
+    if described is None:
+        device = jax.devices()[0]
+        capability = getattr(device, "compute_capability", None)
+        if capability is not None:
+            capability = float(capability)
+        return Target(_common(device.platform), device.device_kind, capability)
+    kind = described.device_kind
+    known = [_CAPABILITIES[word] for word in kind.split() if word in _CAPABILITIES]
+    platform = getattr(described, "platform", None) or ("tpu" if "TPU" in kind else "gpu")
+    return Target(_common(platform), kind, known[0] if known else None)
+
+
+def choose(implementation: str | None, kernels: tuple[str, ...]) -> str:
+    """The implementation to run.
+
+    Args:
+      implementation: "xla", "mosaic_gpu", "tpu"; or None for the kernel on a TPU and on a GPU that is
+        known to be Hopper or later, and XLA elsewhere.
+      kernels: of the operation, beside XLA, that are quicker than XLA where they run.
+
+    Returns:
+      One of `IMPLEMENTATIONS`.
+
+    Raises:
+      ValueError: an unknown name, or a kernel that cannot run on this device; the text says why and
+        what to do.
+
+    Example:
+      >>> choose(None, ("tpu",)), choose("xla", ())
+      ('xla', 'xla')
+    """
+    where = target()
+    reasons = {name: _obstacle(name, where) for name in (MOSAIC_GPU, TPU)}
+    if implementation is None:
+        return next((name for name in kernels if reasons[name] is None), XLA)
+    if implementation not in IMPLEMENTATIONS:
+        raise ValueError(
+            f"implementation={implementation!r}: give one of {', '.join(IMPLEMENTATIONS)}, or None to have it chosen"
+        )
+    reason = reasons.get(implementation)
+    if reason is not None:
+        raise ValueError(
+            f"implementation={implementation!r}: {reason}; give None, or 'xla', which runs everywhere"
+        )
+    return implementation
+
+
+def _obstacle(name: str, where: Target) -> str | None:
+    """Why a kernel cannot run there."""
+    if name == TPU:
+        return None if where.platform == "tpu" else f"this is a {where.platform} ({where.kind})"
+    if where.platform != "gpu":
+        return f"this is a {where.platform} ({where.kind})"
+    if where.capability is None:
+        return (
+            f"the compute capability of {where.kind!r} is not known, and Mosaic GPU needs {HOPPER}"
+        )
+    if where.capability < HOPPER:
+        return (
+            f"{where.kind} has compute capability {where.capability}, and Mosaic GPU needs {HOPPER}"
+        )
+    return None
+
+
+def _common(platform: str) -> str:
+    return "gpu" if platform in ("cuda", "rocm", "gpu") else platform

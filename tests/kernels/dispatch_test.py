@@ -1,0 +1,46 @@
+import jax
+import pytest
+
+from sparsetrain.kernels import dispatch
+from tests.kernels import targets
+
+BOTH = (dispatch.MOSAIC_GPU, dispatch.TPU)
+
+
+@pytest.mark.parametrize(
+    ("mesh", "chosen"),
+    [(targets.H200, "mosaic_gpu"), (targets.V5E, "tpu"), (targets.A100, "xla")],
+)
+def test_the_device_that_a_program_is_made_for_decides(mesh, chosen):
+    with jax.sharding.use_abstract_mesh(mesh):
+        assert dispatch.choose(None, BOTH) == chosen
+        # A kernel that does not beat XLA is not the default.
+        assert dispatch.choose(None, ()) == "xla"
+        assert dispatch.choose("xla", BOTH) == "xla"
+
+
+def test_here_it_is_xla():
+    assert dispatch.choose(None, BOTH) == "xla"
+
+
+@pytest.mark.parametrize(
+    ("mesh", "name", "reason"),
+    [
+        (targets.H200, "tpu", r"this is a gpu \(NVIDIA H200\)"),
+        (targets.V5E, "mosaic_gpu", r"this is a tpu \(TPU v5e\)"),
+        (targets.A100, "mosaic_gpu", "capability of 'NVIDIA A100' is not known"),
+    ],
+)
+def test_a_choice_that_cannot_run_says_why(mesh, name, reason):
+    with (
+        jax.sharding.use_abstract_mesh(mesh),
+        pytest.raises(ValueError, match=f"implementation='{name}': .*{reason}.*'xla', which runs"),
+    ):
+        dispatch.choose(name, BOTH)
+
+
+def test_an_unknown_name_says_which_there_are():
+    with pytest.raises(
+        ValueError, match="implementation='triton': give one of xla, mosaic_gpu, tpu"
+    ):
+        dispatch.choose("triton", BOTH)
