@@ -2,12 +2,13 @@
 
     python -m benchmarks.compress                  25.6M floats, on one core; about 15 minutes
     python -m benchmarks.compress --quick          small arrays, seconds; no claim can rest on it
-    python -m benchmarks.compress --part=exchange  the steps alone
+    python -m benchmarks.compress --part=exchange  the steps alone; of one compressor with --only=ok_top_k
 
 Times of different machines do not compare; a copy of the same floats, timed in the same run, does.
 """
 
 import datetime
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -18,11 +19,12 @@ PARTS = ("selection", "exchange")
 DENSITIES = (0.01, 0.001)
 
 
-def run_exchange(quick: bool = False) -> dict[str, Any]:
+def run_exchange(quick: bool = False, only: Sequence[str] | None = None) -> dict[str, Any]:
     """Times a step of every compressor and prints the tables.
 
     Args:
       quick: a few small tensors and few calls.
+      only: names of compressors; None for all.
 
     Returns:
       The record that is written as JSON.
@@ -32,7 +34,7 @@ def run_exchange(quick: bool = False) -> dict[str, Any]:
     records: list[dict[str, Any]] = []
     for density in DENSITIES:
         title = f"error feedback on {len(shapes)} tensors, density {density:g}"
-        found = list(compress_exchange.candidates(shapes, density))
+        found = list(compress_exchange.candidates(shapes, density, only))
         functions = {candidate.name: candidate.run for candidate in found}
         times = timing.measure(functions, jax.block_until_ready, effort)
         rows = report.rows(title, found, times)
@@ -56,12 +58,15 @@ def table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
-def run(quick: bool = False, parts: tuple[str, ...] = PARTS) -> dict[str, Any]:
+def run(
+    quick: bool = False, parts: tuple[str, ...] = PARTS, only: Sequence[str] | None = None
+) -> dict[str, Any]:
     """Runs the parts.
 
     Args:
       quick: small arrays and few calls.
       parts: of `PARTS`.
+      only: as for `run_exchange`.
 
     Returns:
       The record that is written as JSON.
@@ -75,7 +80,7 @@ def run(quick: bool = False, parts: tuple[str, ...] = PARTS) -> dict[str, Any]:
     if "selection" in parts:
         record["selection"] = compress_selection.run(quick=quick)
     if "exchange" in parts:
-        record["exchange"] = run_exchange(quick)
+        record["exchange"] = run_exchange(quick, only)
     return record
 
 
@@ -83,11 +88,15 @@ def main() -> None:
     """Command line."""
     parser = command.parser(__doc__)
     parser.add_argument("--part", choices=PARTS, action="append", help="default: all parts")
+    names = tuple(compress_exchange.compressors(DENSITIES[0]))
+    parser.add_argument("--only", choices=names, action="append", help="compressor; default: all")
     options = parser.parse_args()
     machine.use_cores(options.cores)
     parts = tuple(options.part or PARTS)
-    is_whole = not options.quick and parts == PARTS
-    command.save(run(options.quick, parts), options.out, "compress_cpu.json", is_whole)
+    is_whole = not (options.quick or options.only) and parts == PARTS
+    command.save(
+        run(options.quick, parts, options.only), options.out, "compress_cpu.json", is_whole
+    )
 
 
 if __name__ == "__main__":

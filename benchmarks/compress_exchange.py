@@ -1,7 +1,7 @@
 """A whole step of error feedback on the tensors of ResNet-50: add, select, send, remember."""
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -66,8 +66,10 @@ def compressors(density: float) -> dict[str, compress.Compressor]:
     }
 
 
-def candidates(shapes: list[tuple[int, ...]], density: float) -> Iterator[Candidate]:
-    """The rows of the table; states are donated, so a step works in place where it can."""
+def candidates(
+    shapes: list[tuple[int, ...]], density: float, only: Sequence[str] | None = None
+) -> Iterator[Candidate]:
+    """The rows of the table, or the copy and some; states are donated, so a step works in place where it can."""
     inputs = [gradients(shapes, seed) for seed in range(GRADIENTS)]
 
     copied = [np.asarray(leaf) for leaf in inputs[0]]
@@ -80,6 +82,8 @@ def candidates(shapes: list[tuple[int, ...]], density: float) -> Iterator[Candid
 
     yield Candidate(BASELINE, copy, "tree", BASELINE)
     for name, compressor in compressors(density).items():
+        if only and name not in only:
+            continue
         tx = compress.exchange(compressor)
         yield Candidate(name, _step(tx, inputs), "tree", "", (BASELINE,))
 

@@ -20,6 +20,12 @@ def test_quick_run_has_a_row_for_every_compressor():
     assert "selection" not in record
 
 
+def test_one_compressor_beside_the_copy():
+    record = compress.run(quick=True, parts=("exchange",), only=["ok_top_k"])
+    names = [row["name"] for row in record["exchange"]["rows"]]
+    assert names == 2 * [compress_exchange.BASELINE, "ok_top_k"]
+
+
 def test_a_part_that_does_not_exist(monkeypatch, capsys):
     monkeypatch.setattr("sys.argv", ["compress", "--part=wire"])
     with pytest.raises(SystemExit):
