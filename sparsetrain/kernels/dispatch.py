@@ -47,27 +47,28 @@ def target() -> Target:
     return Target(_common(platform), kind, known[0] if known else None)
 
 
-def choose(implementation: str | None, kernels: tuple[str, ...]) -> str:
+def choose(implementation: str | None, kernels: tuple[str, ...], unfit: str | None = None) -> str:
     """The implementation to run.
 
     Args:
       implementation: "xla", "mosaic_gpu", "tpu"; or None for the kernel on a TPU and on a GPU that is
         known to be Hopper or later, and XLA elsewhere.
       kernels: of the operation, beside XLA, that are quicker than XLA where they run.
+      unfit: why these operands fit no kernel; None where they do.
 
     Returns:
       One of `IMPLEMENTATIONS`.
 
     Raises:
-      ValueError: an unknown name, or a kernel that cannot run on this device; the text says why and
-        what to do.
+      ValueError: an unknown name, or a kernel that cannot run on this device or with these operands;
+        the text says why and what to do.
 
     Example:
       >>> choose(None, ("tpu",)), choose("xla", ())
       ('xla', 'xla')
     """
     where = target()
-    reasons = {name: _obstacle(name, where) for name in (MOSAIC_GPU, TPU)}
+    reasons = {name: _obstacle(name, where) or unfit for name in (MOSAIC_GPU, TPU)}
     if implementation is None:
         return next((name for name in kernels if reasons[name] is None), XLA)
     if implementation not in IMPLEMENTATIONS:

@@ -1,0 +1,48 @@
+"""Which blocks of a matrix are there: a grid of flags, and the lists that kernels walk along."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+
+class Lists(NamedTuple):
+    """The live blocks of every row of a grid.
+
+    Attributes:
+      columns: int32 [R, C], the live columns of each row, rising; then dead ones, which are not walked.
+      counts: int32 [R], how many of them are live.
+    """
+
+    columns: jax.Array
+    counts: jax.Array
+
+
+def lists(live: jax.Array) -> Lists:
+    """Row by row the columns of the live blocks.
+
+    Args:
+      live: bool [R, C].
+
+    Example:
+      >>> found = lists(jnp.array([[False, True, True], [False, False, False]]))
+      >>> found.columns[0, :2].tolist(), found.counts.tolist()
+      ([1, 2], [2, 0])
+    """
+    columns = jnp.argsort(~live, axis=1, stable=True).astype(jnp.int32)
+    return Lists(columns, jnp.sum(live, axis=1, dtype=jnp.int32))
+
+
+def spread(live: jax.Array, shape: tuple[int, ...]) -> jax.Array:
+    """Flags of blocks -> mask of entries.
+
+    Args:
+      live: bool [R, C].
+      shape: of the matrix, multiples of R and C.
+
+    Example:
+      >>> spread(jnp.array([[True, False]]), (1, 4)).astype(int).tolist()
+      [[1, 1, 0, 0]]
+    """
+    tall, wide = shape[0] // live.shape[0], shape[1] // live.shape[1]
+    return jnp.repeat(jnp.repeat(live, tall, axis=0), wide, axis=1)
