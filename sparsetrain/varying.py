@@ -66,6 +66,26 @@ def over(axes: frozenset[Any], values: T) -> T:
     )
 
 
+def shaped(shape: tuple[int, ...], dtype: Any, *operands: Any) -> jax.ShapeDtypeStruct:
+    """What a kernel returns that says shape and dtype only: it differs between devices as its operands do.
+
+    Args:
+      shape: of the result.
+      dtype: of the result.
+      *operands: trees of arrays.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> shaped((2,), jnp.float32, jnp.ones(3)).shape
+      (2,)
+    """
+    axes = axes_of(*operands)
+    if not axes:
+        return jax.ShapeDtypeStruct(shape, dtype)
+    kind = jax.sharding.ManualAxisType(varying=axes)
+    return jax.ShapeDtypeStruct(shape, dtype, manual_axis_type=kind)
+
+
 def of_all(axis_name: Any, values: T) -> T:
     """The values of all workers of a named axis, on each: the same everywhere, also to the types.
 

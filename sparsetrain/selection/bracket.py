@@ -5,15 +5,15 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from sparsetrain import varying
-from sparsetrain.selection.counting import PROBES
-from sparsetrain.selection.pattern import nan_pattern
+from sparsetrain.kernels.count_above import per_pass
+from sparsetrain.kernels.pattern import nan_pattern
 
 FEW = 6  # entries in a bracket below which probes are spread evenly
 # Probes around the interpolated place, in standard deviations of its error.
 SPREAD = (-2.5, -0.8, 0.0, 0.8, 2.5)
-EVEN = tuple((i + 1) / (PROBES + 1) for i in range(PROBES))
 
 
 class Bracket(NamedTuple):
@@ -38,6 +38,23 @@ class Bracket(NamedTuple):
     def inside(self) -> jax.Array:
         """How many entries lie in it."""
         return self.at_lower - self.at_upper
+
+
+def even() -> np.ndarray:
+    """[P] places that cut an interval of length 1 evenly, as many as a pass counts at."""
+    number = per_pass()
+    return np.arange(1, number + 1, dtype=np.float32) / np.float32(number + 1)
+
+
+def stretched(offsets: tuple[float, ...]) -> np.ndarray:
+    """[P] offsets over the same range, as many as a pass counts at.
+
+    Example:
+      >>> stretched((-2.0, 0.0, 2.0)).tolist()                               # five, on a CPU
+      [-2.0, -1.0, 0.0, 1.0, 2.0]
+    """
+    given, wanted = (np.linspace(0.0, 1.0, n) for n in (len(offsets), per_pass()))
+    return np.interp(wanted, given, offsets).astype(np.float32)
 
 
 def widest(entries: int, dtype: jnp.dtype) -> Bracket:
@@ -75,12 +92,12 @@ def search(
 
     Log-counts are nearly linear in patterns, which are nearly linear in log magnitudes. The probes
     stand around the interpolated place, as far apart as counts are uncertain. Where that did not
-    shrink the entries inside by `PROBES` + 1, the next probes cut the interval evenly instead, so
+    shrink the entries inside by P + 1, the next probes cut the interval evenly instead, so
     that every other pass shrinks one of the two: 2 log_6(2^31) + log_6(N) passes at the most,
-    whatever the data; 3 or 4 are usual.
+    whatever the data, with P = 5; 3 or 4 are usual.
 
     Args:
-      count: thresholds [5] -> counts [5], a pass over the data.
+      count: thresholds [P] -> counts [P], P = `count_above.per_pass()`, a pass over the data.
       k: int32, 1 <= k <= N.
       start: a true bracket.
       enough_inside: stop as soon as no more entries than that are inside.
@@ -90,8 +107,7 @@ def search(
     """
     k = jnp.asarray(k, jnp.int32)
     wanted = k.astype(jnp.float32)
-    spread = jnp.asarray(SPREAD, jnp.float32)
-    even = jnp.asarray(EVEN, jnp.float32)
+    spread, evenly = jnp.asarray(stretched(SPREAD)), jnp.asarray(even())
 
     def goes_on(state: tuple[Bracket, jax.Array]) -> jax.Array:
         bracket, _ = state
@@ -105,7 +121,7 @@ def search(
         place = (log_lower - jnp.log(wanted)) / (log_lower - log_upper)
         error = jnp.sqrt(place * (1.0 - place) / inside.astype(jnp.float32))
         interpolated = place + spread * error
-        places = jnp.where(shrank & (inside > FEW), interpolated, even)
+        places = jnp.where(shrank & (inside > FEW), interpolated, evenly)
         width = bracket.upper - bracket.lower
         # Float rounding may not leave the interior: `width` up to 2^31 is not exact in float32.
         offsets = jnp.clip(places, 0.0, 1.0) * width.astype(jnp.float32)
@@ -113,7 +129,7 @@ def search(
         offsets = jnp.clip(offsets.astype(width.dtype), 1, width - 1)
         probes = bracket.lower + offsets
         after = narrow(bracket, k, probes, count(probes))
-        return after, after.inside() * (PROBES + 1) <= inside
+        return after, after.inside() * (spread.shape[0] + 1) <= inside
 
     # Nothing can be interpolated between 0 and infinity; what a sample gave can.
     is_narrow = start.at_upper > 0

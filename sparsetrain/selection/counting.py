@@ -1,22 +1,15 @@
-"""How many magnitudes reach a threshold: five thresholds in one pass at the speed of reading.
-
-A reduction over 32 neighbours that adds one-bit results, packed into the five 6-bit fields of one
-word, is what XLA's CPU backend turns into wide vector code. A plain sum of a comparison, or a
-reduction with five outputs, takes ten times as long.
-"""
+"""How many magnitudes of several arrays reach a threshold, and the samples and merged leaves that this is asked of."""
 
 from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 
+from sparsetrain.kernels.count_above import count_above
+from sparsetrain.kernels.pattern import magnitude_patterns
 from sparsetrain.selection import shards
-from sparsetrain.selection.pattern import magnitude_patterns
 from sparsetrain.selection.shards import AxisName
 
-PROBES = 5  # thresholds a pass
-GROUP = 32  # neighbours whose counts, at most 32 each, share a word
-FIELD_BITS = 6
 SMALL = 1 << 17  # leaves below this size are counted together, as one
 
 
@@ -27,10 +20,10 @@ def count_at_least(leaves: Sequence[jax.Array], thresholds: jax.Array) -> jax.Ar
 
     Args:
       leaves: arrays of any shape, floating or patterns already; 2^31 - 1 entries at most in all.
-      thresholds: [5] patterns.
+      thresholds: [T] patterns, `count_above.per_pass()` or fewer for one pass.
 
     Returns:
-      [5] int32.
+      [T] int32.
 
     Example:
       >>> import jax.numpy as jnp
@@ -38,33 +31,10 @@ def count_at_least(leaves: Sequence[jax.Array], thresholds: jax.Array) -> jax.Ar
       >>> count_at_least([jnp.array([-1.0, 2.0, 3.0])], thresholds).tolist()
       [3, 2, 1, 0, 3]
     """
-    total = jnp.zeros((PROBES,), jnp.int32)
+    total = jnp.zeros(thresholds.shape, jnp.int32)
     for leaf in leaves:
-        total = total + _count_of_leaf(leaf.reshape(-1), thresholds)
+        total = total + count_above(leaf.reshape(-1), thresholds)
     return total
-
-
-def _count_of_leaf(values: jax.Array, thresholds: jax.Array) -> jax.Array:
-    grouped = values.shape[0] // GROUP * GROUP
-    # Thresholds are scalars each: a vector of them would be indexed again for every entry.
-    probes = [thresholds[i] for i in range(PROBES)]
-    shifts = FIELD_BITS * jnp.arange(PROBES, dtype=jnp.uint32)
-
-    def fields(values: jax.Array) -> jax.Array:
-        """Counts along the last axis, of at most 32 entries, as fields of one word."""
-        patterns = magnitude_patterns(values)
-        packed = jnp.zeros(patterns.shape, jnp.uint32)
-        for i, probe in enumerate(probes):
-            packed = packed + ((patterns >= probe).astype(jnp.uint32) << (FIELD_BITS * i))
-        return jnp.sum(packed, axis=-1, dtype=jnp.uint32)
-
-    def counts(fields: jax.Array) -> jax.Array:
-        """[5, ...] of one field each."""
-        shifted = fields[None] >> shifts.reshape((PROBES,) + (1,) * fields.ndim)
-        return (shifted & ((1 << FIELD_BITS) - 1)).astype(jnp.int32)
-
-    of_groups = counts(fields(values[:grouped].reshape(-1, GROUP)))
-    return jnp.sum(of_groups, axis=1, dtype=jnp.int32) + counts(fields(values[grouped:]))
 
 
 def merge_small(leaves: Sequence[jax.Array]) -> list[jax.Array]:

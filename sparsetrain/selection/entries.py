@@ -6,13 +6,13 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from sparsetrain.kernels.pattern import magnitude_of, magnitude_patterns
 from sparsetrain.selection import mask as masks
 from sparsetrain.selection import threshold, words
 from sparsetrain.selection.hierarchical import top_k_hierarchical
 from sparsetrain.selection.layer_entries import largest
 from sparsetrain.selection.layer_ranks import at_common_cut, in_this_shard
 from sparsetrain.selection.layers import arrange
-from sparsetrain.selection.pattern import magnitude_of, magnitude_patterns
 from sparsetrain.selection.shards import AxisName
 
 # Where each way of `top_k_entries` is taken. Counting is the fastest at run time from some ten

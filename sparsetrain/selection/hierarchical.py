@@ -11,9 +11,9 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from sparsetrain.kernels.pattern import magnitude_of, magnitude_patterns, pattern_dtype
 from sparsetrain.selection import threshold
 from sparsetrain.selection.mask import top_k_mask_flat
-from sparsetrain.selection.pattern import magnitude_of, magnitude_patterns, pattern_dtype
 from sparsetrain.selection.words import compact
 
 

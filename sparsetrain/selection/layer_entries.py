@@ -7,10 +7,10 @@ import jax.numpy as jnp
 from jax import lax
 
 from sparsetrain import varying
+from sparsetrain.kernels.pattern import magnitude_patterns
 from sparsetrain.selection import words
 from sparsetrain.selection.layer_ranks import Ranked, in_this_shard, ranked
 from sparsetrain.selection.layers import ROW, Layers, arrange
-from sparsetrain.selection.pattern import magnitude_patterns
 from sparsetrain.selection.shards import AxisName
 from sparsetrain.selection.words import WORD
 

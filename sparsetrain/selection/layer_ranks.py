@@ -9,12 +9,11 @@ import numpy as np
 from jax import lax
 
 from sparsetrain import varying
+from sparsetrain.kernels.pattern import magnitude_patterns, nan_pattern
 from sparsetrain.selection import bracket as brackets
 from sparsetrain.selection import shards
 from sparsetrain.selection.bracket import Bracket
-from sparsetrain.selection.counting import PROBES
 from sparsetrain.selection.layers import Layers, by_leaf, counts
-from sparsetrain.selection.pattern import magnitude_patterns, nan_pattern
 
 FOLDS = 5  # how often an axis is halved before it is reduced
 # First thresholds around a guess, in octaves: the threshold of the round before is off by percents.
@@ -96,7 +95,7 @@ def at_common_cut(layers: Layers, cut: jax.Array, k: jax.Array | int) -> tuple[j
       [1, 1]
     """
     leaves = len(layers.leaves)
-    above_too = jnp.minimum(jnp.arange(PROBES, dtype=cut.dtype), 1)
+    above_too = jnp.arange(2, dtype=cut.dtype)
     found = counts(layers, jnp.tile(cut + above_too, (leaves, 1)), jnp.ones((leaves,), bool))
     above, ties = found[:, 1], found[:, 0] - found[:, 1]
     before = jnp.cumsum(ties, dtype=jnp.int32) - ties
@@ -131,7 +130,7 @@ def in_this_shard(layers: Layers, k: jax.Array, at: Ranked) -> tuple[jax.Array, 
     if layers.axis_name is None:
         return k, at
     alone = dataclasses.replace(layers, axis_name=None)
-    above_too = jnp.minimum(jnp.arange(PROBES, dtype=at.cut.dtype), 1)
+    above_too = jnp.arange(2, dtype=at.cut.dtype)
     found = counts(alone, at.cut[:, None] + above_too[None], jnp.ones(k.shape, bool))
     above, ties = found[:, 1], found[:, 0] - found[:, 1]
     before = shards.earlier(ties, layers.axis_name)
@@ -150,10 +149,11 @@ def cuts(layers: Layers, k: jax.Array, guess: jax.Array, is_asked: jax.Array) ->
       is_asked: [L] bool.
     """
     dtype = layers.rows.dtype
-    even = jnp.asarray(brackets.EVEN, jnp.float32)[None]
-    spread = jnp.asarray(brackets.SPREAD, jnp.float32)[None]
+    even = jnp.asarray(brackets.even())[None]
+    spread = jnp.asarray(brackets.stretched(brackets.SPREAD))[None]
     octave = 1 << (23 if dtype == np.int32 else 52)  # Patterns rise so much when a value doubles.
-    around = guess[:, None] + jnp.array([[int(a * octave) for a in AROUND]], dtype)
+    offsets = brackets.stretched(AROUND)
+    around = guess[:, None] + jnp.array([[int(a * octave) for a in offsets]], dtype)
     around = jnp.clip(around, 1, nan_pattern(dtype))
     narrow = jax.vmap(brackets.narrow)
     start = jax.vmap(lambda n: brackets.widest(1, dtype)._replace(at_lower=n))(layers.sizes)
@@ -182,7 +182,7 @@ def cuts(layers: Layers, k: jax.Array, guess: jax.Array, is_asked: jax.Array) ->
         is_open = is_asked & ~bracket.is_exact(k)
         after = narrow(bracket, k, probes, counts(layers, probes, is_open))
         after = jax.tree.map(lambda new, old: jnp.where(is_open, new, old), after, bracket)
-        return after, after.inside() * (PROBES + 1) <= inside, number + 1
+        return after, after.inside() * (spread.shape[1] + 1) <= inside, number + 1
 
     begin = (start, jnp.zeros(k.shape, bool), jnp.int32(0))
     return varying.while_loop(goes_on, step, begin)[0]

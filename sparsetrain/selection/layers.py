@@ -15,9 +15,9 @@ import numpy as np
 from jax import lax
 
 from sparsetrain import varying
-from sparsetrain.selection import counting, shards
-from sparsetrain.selection.counting import PROBES
-from sparsetrain.selection.pattern import magnitude_patterns, pattern_dtype
+from sparsetrain.kernels.count_above import count_above
+from sparsetrain.kernels.pattern import magnitude_patterns, pattern_dtype
+from sparsetrain.selection import shards
 from sparsetrain.selection.shards import AxisName
 
 LARGE = 1 << 17  # entries from which a leaf is read where it lies
@@ -116,11 +116,11 @@ def counts(layers: Layers, thresholds: jax.Array, is_asked: jax.Array) -> jax.Ar
 
     Args:
       layers: the leaves.
-      thresholds: [L, 5] patterns.
+      thresholds: [L, T] patterns.
       is_asked: [L] bool; the counts of other leaves may mean nothing.
 
     Returns:
-      [L, 5] int32.
+      [L, T] int32.
 
     Example:
       >>> thresholds = jnp.tile(magnitude_patterns(jnp.array([2.0])), (2, 5))
@@ -132,15 +132,17 @@ def counts(layers: Layers, thresholds: jax.Array, is_asked: jax.Array) -> jax.Ar
     thresholds, rows = lax.optimization_barrier((thresholds, layers.rows))
 
     def of_rows(rows: jax.Array) -> jax.Array:
-        each = jax.vmap(lambda row, probes: counting.count_at_least([row], probes))
+        each = jax.vmap(functools.partial(count_above, implementation="xla"))
         found = each(rows, thresholds[layers.owner])
         return by_leaf(jax.ops.segment_sum, found, layers)
 
     def of_leaf(i: int, leaf: jax.Array) -> jax.Array:
-        return counting.count_at_least([leaf], thresholds[i])
+        return count_above(leaf, thresholds[i])
 
     layers = dataclasses.replace(layers, rows=rows)
-    found = layers.everywhere(of_rows, of_leaf, jnp.zeros((PROBES,), jnp.int32), is_asked)
+    found = layers.everywhere(
+        of_rows, of_leaf, jnp.zeros(thresholds.shape[1:], jnp.int32), is_asked
+    )
     return shards.total(found, layers.axis_name)
 
 

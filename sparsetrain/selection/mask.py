@@ -7,9 +7,9 @@ import jax.numpy as jnp
 from jax import lax
 
 from sparsetrain import varying
+from sparsetrain.kernels.pattern import magnitude_patterns, nan_pattern, pattern_dtype
 from sparsetrain.selection import counting, shards, threshold, words
 from sparsetrain.selection.bracket import Bracket
-from sparsetrain.selection.pattern import magnitude_patterns, nan_pattern, pattern_dtype
 from sparsetrain.selection.shards import AxisName
 
 

@@ -1,7 +1,7 @@
 """The exact k-th largest magnitude of large arrays, found by counting: no sort, no copy.
 
-Three steps. A sample gives a narrow first bracket. Passes over the data, five thresholds each,
-narrow it until it is exact or holds few entries. Of one array those few are then taken out, and the
+Three steps. A sample gives a narrow first bracket. Passes over the data, five thresholds each or fifteen
+in a kernel, narrow it until it is exact or holds few entries. Of one array those few are then taken out, and the
 search ends among them; of several arrays, or shards of arrays, it ends by more passes.
 """
 
@@ -12,15 +12,17 @@ import jax.numpy as jnp
 from jax import lax
 
 from sparsetrain import varying
-from sparsetrain.selection import bracket as brackets
-from sparsetrain.selection import counting, shards, words
-from sparsetrain.selection.bracket import Bracket
-from sparsetrain.selection.pattern import (
+from sparsetrain.kernels import dispatch
+from sparsetrain.kernels.count_above import per_pass
+from sparsetrain.kernels.pattern import (
     magnitude_of,
     magnitude_patterns,
     nan_pattern,
     pattern_dtype,
 )
+from sparsetrain.selection import bracket as brackets
+from sparsetrain.selection import counting, shards, words
+from sparsetrain.selection.bracket import Bracket
 from sparsetrain.selection.shards import AxisName
 
 # A sample of one entry in 64, and of no more than this, is searched in a fraction of a pass.
@@ -146,7 +148,7 @@ def check_k(k: int | jax.Array, leaves: Sequence[jax.Array], axis_name: AxisName
 
 
 def _counter(leaves: Sequence[jax.Array], axis_name: AxisName) -> Callable[[jax.Array], jax.Array]:
-    """thresholds [5] -> counts [5] over all leaves and shards."""
+    """thresholds [P] -> counts [P] over all leaves and shards."""
 
     def count(probes: jax.Array) -> jax.Array:
         # Without the barrier XLA computes all patterns once, ahead of the loop, into fresh memory,
@@ -160,23 +162,39 @@ def _counter(leaves: Sequence[jax.Array], axis_name: AxisName) -> Callable[[jax.
 def _probes_from_sample(
     drawn: jax.Array, k: jax.Array, total: int, axis_name: AxisName
 ) -> jax.Array:
-    """First thresholds [5]: the sample's estimate, one above it, a bracket around both, and 1.
+    """First thresholds [P]: the sample's estimate, one above it, a bracket around both, and 1.
 
     Estimates are entries of the data. With heavy ties, as of rounded values, the estimate is often
     the very value and the pattern above it proves that; 1 is the least pattern that is not zero.
+    What else a pass has room for cuts the bracket evenly.
     """
     size = counting.total_size([drawn], axis_name)
-    count = _counter([drawn], axis_name)
     rank = k.astype(jnp.float32) * (size / total)
     error = WIDTH * jnp.sqrt(jnp.maximum(rank * (1.0 - rank / size), 0.0)) + 2.0
+    ranks = jnp.stack([rank + error, rank, rank - error]).astype(jnp.int32)
+    low, likely, high = _kth_of_few(drawn, jnp.clip(ranks, 1, size), axis_name)
+    probes = jnp.stack([low, likely, likely + 1, high + 1, jnp.ones_like(low)])
+    spare = per_pass() - probes.shape[0]
+    between = low + (high - low) // (spare + 1) * jnp.arange(1, spare + 1, dtype=low.dtype)
+    return jnp.concatenate([probes, between])
 
-    def estimate(rank: jax.Array) -> jax.Array:
-        rank = jnp.clip(rank.astype(jnp.int32), 1, size)
-        return brackets.search(count, rank, brackets.widest(size, drawn.dtype)).lower
 
-    # One loop that is compiled once, for three ranks in turn.
-    low, likely, high = lax.map(estimate, jnp.stack([rank + error, rank, rank - error]))
-    return jnp.stack([low, likely, likely + 1, high + 1, jnp.ones_like(low)])
+def _kth_of_few(patterns: jax.Array, ranks: jax.Array, axis_name: AxisName = None) -> jax.Array:
+    """The order statistics [R] of an array that is short enough to be sorted, ranks from the largest on.
+
+    A sort is a few small kernels on an accelerator, where a loop that looks at its data costs more; on a
+    CPU it is the other way round, and shards are never sorted together.
+    """
+    if dispatch.target().platform != "cpu" and axis_name is None:
+        return jnp.sort(patterns)[patterns.shape[0] - ranks]
+    count, size = _counter([patterns], axis_name), counting.total_size([patterns], axis_name)
+
+    def kth(rank: jax.Array) -> jax.Array:
+        start = brackets.widest(size, patterns.dtype)
+        return brackets.search(count, rank, start).lower
+
+    # One loop that is compiled once, for the ranks in turn.
+    return lax.map(kth, ranks)
 
 
 def _finish(values: jax.Array, k: jax.Array, bracket: Bracket, capacity: int) -> Bracket:
@@ -190,6 +208,12 @@ def _finish(values: jax.Array, k: jax.Array, bracket: Bracket, capacity: int) ->
         few = magnitude_patterns(values.at[index].get(mode="fill", fill_value=0))
         few = jnp.where(index < size, few, -1)
         rank = k - bracket.at_upper
+        if dispatch.target().platform != "cpu":
+            least = _kth_of_few(few, rank[None])[0]
+            reach = [jnp.sum(few >= least + i, dtype=jnp.int32) for i in (0, 1)]
+            return Bracket(
+                least, least + 1, reach[0] + bracket.at_upper, reach[1] + bracket.at_upper
+            )
         start = bracket._replace(at_lower=bracket.inside(), at_upper=jnp.zeros((), jnp.int32))
         found = brackets.search(_counter([few], None), rank, start)
         # The k-th largest itself: the least entry that is selected.

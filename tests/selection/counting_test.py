@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sparsetrain.selection import counting, pattern
+from sparsetrain.kernels import pattern
+from sparsetrain.selection import counting
 
 
 @pytest.mark.parametrize("size", [1, 31, 32, 33, 1000])

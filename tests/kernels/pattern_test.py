@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from sparsetrain import selection
-from sparsetrain.selection import pattern
+from sparsetrain.kernels import pattern
 
 
 @pytest.mark.parametrize("dtype", [np.float16, ml_dtypes.bfloat16])
