@@ -46,6 +46,7 @@ class Compressor(Protocol):
       aggregate_speakers, averages: of one whose result is no plain mean of those who spoke, see
         `aggregated`.
       shards: mesh axis over which every tensor lies in pieces.
+      one_pass, has_one_pass: of one that can do the work of `residual()` along with its own.
 
     One that wraps another passes them on. A state that differs between workers is a NamedTuple with a method
     `across_workers`, as of a `Memory`, or a run stays with as many workers as it began with.

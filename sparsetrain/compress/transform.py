@@ -125,12 +125,32 @@ def one_round(
     Returns:
       Results and new states; mean and accepted in at least float32.
     """
+    has_one_pass = getattr(compressor, "has_one_pass", None)
+    if has_one_pass is not None and has_one_pass() and memory == residual():
+        return _round_of_one_pass(compressor, memory, gradients, state, axis_name)
     offer = offered(compressor, memory, gradients, state)
     combined = aggregated(
         compressor, offer.payloads, offer.u, offer.compressor, axis_name, offer.speaks
     )
     moved = moved_bytes(compressor, offer.payloads, axis_name)
     return settled(memory, offer, combined, state, moved)
+
+
+def _round_of_one_pass(
+    compressor: Any, memory: Memory, gradients: Any, state: Any, axis_name: Any
+) -> Round:
+    """As `one_round`, of a compressor that does the memory's part along with its own."""
+    u, remembered = memory.compensate(gradients, state.memory)
+    speaks = all_finite(u)
+    payloads, rest, held = compressor.one_pass(
+        gradients, state.memory.residual, state.compressor, speaks
+    )
+    combined = aggregated(compressor, payloads, u, held, axis_name, speaks)
+    offer = Offer(u, payloads, held, remembered, speaks)
+    moved = moved_bytes(compressor, payloads, axis_name)
+    # What `settled` remembers is the same once more; nobody reads it, so it is not computed.
+    done = settled(memory, offer, combined, state, moved)
+    return done._replace(memory=state.memory._replace(residual=rest))
 
 
 def offered(compressor: Compressor, memory: Memory, gradients: Any, state: Any) -> Offer:

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from sparsetrain import compress, selection
+from sparsetrain.compress import block_top_k
+from tests.kernels import targets as kernel_targets
 
 
 def dense_of(compressor, u):
@@ -87,3 +89,56 @@ def test_contraction():
 def test_errors(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("axis_name", [None, "workers"])
+def test_one_pass_is_the_same_round(axis_name, monkeypatch):
+    """Where a kernel runs the memory's part is done along with the selection; here its reference does it."""
+    rng = np.random.default_rng(0)
+    shapes = {"w": (3, 1024), "odd": (2, 1100), "b": (70,), "empty": (0,)}
+    tx = compress.exchange(compress.top_k(0.02, block=1024), axis_name=axis_name)
+    params = {name: jnp.zeros(shape) for name, shape in shapes.items()}
+
+    def rounds():
+        def step(state, gradients):
+            updates, state = tx.update(gradients, state)
+            return state, updates
+
+        def run(gradients):
+            return jax.lax.scan(step, tx.init(params), gradients)
+
+        if axis_name is None:
+            return jax.jit(run)(jax.tree.map(lambda g: g[0], gradients))
+        return jax.jit(jax.vmap(run, axis_name=axis_name))(gradients)
+
+    gradients = {
+        name: jnp.asarray(rng.standard_normal((2, 5, *shape)), jnp.float32)
+        for name, shape in shapes.items()
+    }
+    gradients["w"] = gradients["w"].at[0, 2, 0, 7].set(jnp.nan)  # that worker says nothing then
+    state, updates = rounds()
+    calls = []
+    real = block_top_k.block_top_k_feedback
+
+    def counted(*args, **kwargs):
+        calls.append(args[0].shape)
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(block_top_k, "has_kernel", lambda: True)
+    monkeypatch.setattr(block_top_k, "block_top_k_feedback", counted)
+    fused_state, fused_updates = rounds()
+    assert set(calls) == {(3072,), (2200,)}
+    for found, wanted in zip(
+        jax.tree.leaves((fused_state, fused_updates)),
+        jax.tree.leaves((state, updates)),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(found, wanted)
+
+
+@pytest.mark.parametrize("name", kernel_targets.MESHES)
+def test_on_an_accelerator_one_kernel_does_it(name):
+    tx = compress.exchange(compress.top_k(0.01, block=4096))
+    g = jnp.zeros(3 * 4096)
+    calls = kernel_targets.custom_calls(name, lambda g: tx.update(g, tx.init(g))[0], g)
+    assert calls.count(kernel_targets.CALLS[name]) == 1

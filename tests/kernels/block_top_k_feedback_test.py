@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +9,14 @@ from hypothesis import strategies as st
 
 from sparsetrain import kernels
 from sparsetrain.kernels import dispatch
-from sparsetrain.kernels.block_top_k_feedback import BLOCKS, mosaic_gpu, reference, shapes, tpu
+from sparsetrain.kernels.block_top_k_feedback import (
+    _RUN,
+    BLOCKS,
+    mosaic_gpu,
+    reference,
+    shapes,
+    tpu,
+)
 from tests.kernels import targets
 
 MODULES = {dispatch.MOSAIC_GPU: mosaic_gpu, dispatch.TPU: tpu}
@@ -91,6 +100,35 @@ def test_any_length(size, k, seed, is_narrow):
     found = kernels.block_top_k_feedback(jnp.asarray(g), jnp.asarray(m), k, block=1024)
     for a, b in zip(found, oracle(g, m, k, 1024), strict=True):
         np.testing.assert_array_equal(np.asarray(a, np.float32), np.asarray(b, np.float32))
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_a_shorter_last_block_beside_a_kernel(name, monkeypatch):
+    g, m = (jnp.asarray(awkward(kind, 2 * BLOCK + 100)) for kind in ("normal", "ties"))
+    wanted = oracle(np.asarray(g), np.asarray(m), KEEP, BLOCK)
+    with targets.interpreter(name) as options, jax.sharding.use_abstract_mesh(targets.MESHES[name]):
+        run = functools.partial(MODULES[name].block_top_k_feedback, **options)
+        monkeypatch.setitem(_RUN, name, run)
+        found = kernels.block_top_k_feedback(g, m, KEEP, block=BLOCK, implementation=name)
+    for a, b in zip(found, wanted, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_inside_a_shard_the_kernel_is_called_too(name, monkeypatch):
+    """With `check_vma`, where types say what differs between devices."""
+    device = targets.MESHES[name].abstract_device
+    kind = (jax.sharding.AxisType.Auto,)
+    mesh = jax.sharding.AbstractMesh((2,), ("workers",), axis_types=kind, abstract_device=device)
+    monkeypatch.setitem(targets.MESHES, name, mesh)
+    rows = jax.sharding.PartitionSpec("workers")
+    step = jax.shard_map(
+        lambda g: kernels.block_top_k_feedback(g, jnp.zeros_like(g), 10, block=1024),
+        mesh=mesh,
+        in_specs=rows,
+        out_specs=rows,
+    )
+    assert targets.custom_calls(name, step, jnp.zeros(4096)) == [targets.CALLS[name]]
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])

@@ -14,6 +14,7 @@ from sparsetrain.kernels import dispatch
 from sparsetrain.kernels.block_top_k_feedback import mosaic_gpu, reference, tpu
 
 BLOCKS = (1024, 2048, 4096)
+_KERNELS: tuple[str, ...] = (dispatch.MOSAIC_GPU, dispatch.TPU)
 _RUN: dict[str, Callable[..., Any]] = {
     dispatch.XLA: reference.block_top_k_feedback,
     dispatch.MOSAIC_GPU: mosaic_gpu.block_top_k_feedback,
@@ -64,22 +65,53 @@ def block_top_k_feedback(
       ([1022, 1023, 2046, 2047], 0.0)
     """
     _check(g, m, k, block)
-    chosen = dispatch.choose(implementation, (dispatch.MOSAIC_GPU, dispatch.TPU))
+    chosen = dispatch.choose(implementation, _KERNELS)
     whole = g.size // block * block
     if not whole:
         return _tail(g, m, k, block)
     if whole == g.size:
         return _RUN[chosen](g, m, k, block)
-    kept, rest = _RUN[chosen](g[:whole], m[:whole], k, block)
     last = _tail(g[whole:], m[whole:], k, block)
+    if chosen == dispatch.MOSAIC_GPU:
+        # It leaves the end unwritten, so that nothing but the end is cut out and put in.
+        kept, rest = _RUN[chosen](g, m, k, block)
+        return kept.at[whole:].set(last[0]), rest.at[whole:].set(last[1])
+    kept, rest = _RUN[chosen](g[:whole], m[:whole], k, block)
     return jnp.concatenate([kept, last[0]]), jnp.concatenate([rest, last[1]])
+
+
+def has_kernel() -> bool:
+    """Whether a kernel runs where this program will.
+
+    Example:
+      >>> has_kernel()                                                        # on a CPU
+      False
+    """
+    return dispatch.choose(None, _KERNELS) != dispatch.XLA
+
+
+def keep_of_last(k: int, entries: int, block: int) -> int:
+    """How many are kept of a last block of fewer entries.
+
+        max(1, round(k r / B))
+
+    Args:
+      k: kept of a whole block.
+      entries: r, 1 <= r <= B.
+      block: B.
+
+    Example:
+      >>> keep_of_last(41, 1000, 4096)
+      10
+    """
+    return max(1, round(k * entries / block))
 
 
 def _tail(g: jax.Array, m: jax.Array, k: int, block: int) -> tuple[jax.Array, jax.Array]:
     """The last block, which is shorter than the others."""
     if not g.size:
         return g, m
-    return reference.block_top_k_feedback(g, m, max(1, round(k * g.size / block)), g.size)
+    return reference.block_top_k_feedback(g, m, keep_of_last(k, g.size, block), g.size)
 
 
 def _check(g: jax.Array, m: jax.Array, k: int, block: int) -> None:

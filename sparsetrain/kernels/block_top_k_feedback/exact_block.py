@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from sparsetrain.kernels.pattern import magnitude_patterns
+
 VALUE_BITS = 31  # of a float32 without its sign
 POSITION_BITS = 13  # more than enough for the largest block, 4,096
-NAN = 0x7F800001  # one above infinity: every NaN is made this pattern, the largest
 
 
 def split(u: jax.Array, positions: jax.Array, keep: jax.Array | int) -> jax.Array:
@@ -25,8 +26,7 @@ def split(u: jax.Array, positions: jax.Array, keep: jax.Array | int) -> jax.Arra
       bool of that shape, true exactly k times.
     """
     keep = jnp.int32(keep)
-    patterns = lax.bitcast_convert_type(u, jnp.int32) & jnp.int32(0x7FFFFFFF)
-    patterns = jnp.minimum(patterns, jnp.int32(NAN))
+    patterns = magnitude_patterns(u)
 
     def higher(step: jax.Array, threshold: jax.Array) -> jax.Array:
         candidate = threshold | (jnp.int32(1) << (jnp.int32(VALUE_BITS - 1) - step))

@@ -8,6 +8,7 @@ from jax import lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import mosaic_gpu as plgpu
 
+from sparsetrain import varying
 from sparsetrain.kernels.block_top_k_feedback.exact_block import split
 from sparsetrain.kernels.block_top_k_feedback.reference import parted
 
@@ -20,7 +21,7 @@ def block_top_k_feedback(
     """As the reference.
 
     Args:
-      g: [N], N a multiple of `block`.
+      g: [N], N >= `block`; what is behind the last whole block is neither read nor written.
       m: [N] float32.
       k: kept of each block.
       block: B, a multiple of 1,024.
@@ -45,7 +46,7 @@ def block_top_k_feedback(
 
     run = plgpu.kernel(
         body,
-        out_type=[jax.ShapeDtypeStruct(g.shape, g.dtype), jax.ShapeDtypeStruct(m.shape, m.dtype)],
+        out_type=[varying.shaped(x.shape, x.dtype, g, m) for x in (g, m)],
         grid=(g.size // block,),
         grid_names=("block",),
         **options,

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 from jax.experimental import pallas as pl
 
+from sparsetrain import varying
 from sparsetrain.kernels.block_top_k_feedback.exact_block import split
 from sparsetrain.kernels.block_top_k_feedback.reference import parted
 
@@ -34,10 +35,7 @@ def block_top_k_feedback(
         grid=(g.size // block,),
         in_specs=[spec, spec],
         out_specs=[spec, spec],
-        out_shape=[
-            jax.ShapeDtypeStruct(shape, g.dtype),
-            jax.ShapeDtypeStruct(shape, m.dtype),
-        ],
+        out_shape=[varying.shaped(shape, x.dtype, g, m) for x in (g, m)],
         input_output_aliases={1: 1},
         **options,
     )(g.reshape(shape), m.reshape(shape))
