@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from sparsetrain.kernels import dispatch
 from sparsetrain.kernels.block_top_k_feedback import mosaic_gpu, reference, tpu
@@ -22,7 +23,6 @@ _RUN: dict[str, Callable[..., Any]] = {
 }
 
 
-@functools.partial(jax.jit, static_argnames=("k", "block", "implementation"), donate_argnames="m")
 def block_top_k_feedback(
     g: jax.Array,
     m: jax.Array,
@@ -65,7 +65,24 @@ def block_top_k_feedback(
       ([1022, 1023, 2046, 2047], 0.0)
     """
     _check(g, m, k, block)
-    chosen = dispatch.choose(implementation, _KERNELS)
+    rest, kept = _split(g, m, k, block, dispatch.choose(implementation, _KERNELS))
+    return kept, rest
+
+
+# The memory first: a donated buffer goes to the first result that it fits.
+@functools.partial(jax.jit, static_argnames=("k", "block", "chosen"), donate_argnames="m")
+def _split(
+    g: jax.Array, m: jax.Array, k: int, block: int, chosen: str
+) -> tuple[jax.Array, jax.Array]:
+    """(new memory, kept)."""
+    kept, rest = _kept_and_rest(g, m, k, block, chosen)
+    return rest, kept
+
+
+def _kept_and_rest(
+    g: jax.Array, m: jax.Array, k: int, block: int, chosen: str
+) -> tuple[jax.Array, jax.Array]:
+    """Whole blocks by the chosen implementation, and what is left over by XLA."""
     whole = g.size // block * block
     if not whole:
         return _tail(g, m, k, block)
@@ -73,7 +90,9 @@ def block_top_k_feedback(
         return _RUN[chosen](g, m, k, block)
     last = _tail(g[whole:], m[whole:], k, block)
     if chosen == dispatch.MOSAIC_GPU:
-        # It leaves the end unwritten, so that nothing but the end is cut out and put in.
+        # It leaves the end as it is, so that nothing but the end is cut out and put in. The end comes
+        # first, for afterwards the old memory is gone.
+        last, m = lax.optimization_barrier((last, m))
         kept, rest = _RUN[chosen](g, m, k, block)
         return kept.at[whole:].set(last[0]), rest.at[whole:].set(last[1])
     kept, rest = _RUN[chosen](g[:whole], m[:whole], k, block)

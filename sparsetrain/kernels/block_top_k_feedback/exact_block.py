@@ -28,11 +28,24 @@ def split(u: jax.Array, positions: jax.Array, keep: jax.Array | int) -> jax.Arra
     keep = jnp.int32(keep)
     patterns = magnitude_patterns(u)
 
-    def higher(step: jax.Array, threshold: jax.Array) -> jax.Array:
-        candidate = threshold | (jnp.int32(1) << (jnp.int32(VALUE_BITS - 1) - step))
-        return jnp.where(_count(patterns >= candidate) >= keep, candidate, threshold)
+    def goes_on(state: tuple[jax.Array, ...]) -> jax.Array:
+        bit, _, reached = state
+        return (bit >= 0) & (reached != keep)
 
-    threshold = lax.fori_loop(jnp.int32(0), jnp.int32(VALUE_BITS), higher, jnp.int32(0))
+    def higher(state: tuple[jax.Array, ...]) -> tuple[jax.Array, ...]:
+        bit, threshold, reached = state
+        candidate = threshold | (jnp.int32(1) << bit)
+        count = _count(patterns >= candidate)
+        is_enough = count >= keep
+        return (
+            bit - jnp.int32(1),
+            jnp.where(is_enough, candidate, threshold),
+            jnp.where(is_enough, count, reached),
+        )
+
+    # As soon as a threshold is reached exactly k times the bits below it do not matter.
+    start = (jnp.int32(VALUE_BITS - 1), jnp.int32(0), jnp.int32(u.size))
+    _, threshold, _ = lax.while_loop(goes_on, higher, start)
     is_tied = patterns == threshold
     wanted = keep - _count(patterns > threshold)
 

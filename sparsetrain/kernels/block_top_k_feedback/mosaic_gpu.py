@@ -12,7 +12,9 @@ from sparsetrain import varying
 from sparsetrain.kernels.block_top_k_feedback.exact_block import split
 from sparsetrain.kernels.block_top_k_feedback.reference import parted
 
-VECTOR = 2  # entries that a thread loads at once
+VECTOR = 4  # entries that a thread loads at once: 16 bytes of float32
+# As operands of `plgpu.kernel`; never inside `shard_map`, where their types do not say what varies.
+TAKES_REFERENCES = jax.__version_info__ >= (0, 11)
 
 
 def block_top_k_feedback(
@@ -35,21 +37,22 @@ def block_top_k_feedback(
         # There are no threads in the interpreter, and that of JAX 0.10 does not know the cast.
         return x if options.get("interpret") else plgpu.layout_cast(x, layout)
 
-    def body(g_ref: Any, m_ref: Any, kept_ref: Any, rest_ref: Any) -> None:
+    def body(g_ref: Any, m_ref: Any, kept_ref: Any, rest_ref: Any = None) -> None:
         entries = pl.ds(lax.axis_index("block") * block, block)
         u = laid_out(m_ref[entries]) + laid_out(g_ref[entries]).astype(m.dtype)
         positions = laid_out(lax.broadcasted_iota(jnp.int32, (block,), 0))
         is_kept = split(u, positions, k)
         sent, rest = parted(u, g.dtype)
         kept_ref[entries] = jnp.where(is_kept, sent, jnp.zeros_like(sent))
-        rest_ref[entries] = jnp.where(is_kept, rest, u)
+        (m_ref if rest_ref is None else rest_ref)[entries] = jnp.where(is_kept, rest, u)
 
-    run = plgpu.kernel(
-        body,
-        out_type=[varying.shaped(x.shape, x.dtype, g, m) for x in (g, m)],
-        grid=(g.size // block,),
-        grid_names=("block",),
-        **options,
-    )
-    kept, rest = run(g, m)
-    return kept, rest
+    grid = {"grid": (g.size // block,), "grid_names": ("block",)}
+    kept_type, rest_type = (varying.shaped(x.shape, x.dtype, g, m) for x in (g, m))
+    if not TAKES_REFERENCES or varying.axes_of(g, m):
+        kept, rest = plgpu.kernel(body, out_type=[kept_type, rest_type], **grid, **options)(g, m)
+        return kept, rest
+    # A reference, so that the new memory is written where the old one was: a result of its own would
+    # be copied into the buffer that was given away.
+    memory = jax.new_ref(m)
+    kept = plgpu.kernel(body, out_type=kept_type, **grid, **options)(g, memory)
+    return kept, memory[...]

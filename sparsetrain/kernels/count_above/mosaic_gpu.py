@@ -12,11 +12,13 @@ from sparsetrain import varying
 from sparsetrain.kernels.count_above import reference
 from sparsetrain.kernels.pattern import magnitude_patterns
 
-VECTOR = 4  # entries that a thread loads at once: 16 bytes of float32
+# A thread holds a count for each threshold and each entry of a vector: wider ones would leave room for
+# fewer thread blocks, and with them for fewer loads that are under way at the same time.
+VECTOR = 2  # entries that a thread loads at once
 ROW = 128 * VECTOR  # entries that the threads of a block load together
-ROWS = 4  # loads that are under way at the same time
+ROWS = 8  # loads of a thread that are under way at the same time
 CHUNK = ROW * ROWS
-MOST = 8 * 132  # thread blocks; eight for each multiprocessor of an H200
+MOST = 6 * 132  # thread blocks: so many run at the same time on an H200
 SLOTS = 16  # counts of a thread block, one of them unused: 64 bytes
 
 
