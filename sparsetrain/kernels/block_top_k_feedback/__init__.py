@@ -4,8 +4,6 @@ u = m + g,    kept = u on the k largest |u| of each block,    m' = u - kept
 """
 
 import functools
-from collections.abc import Callable
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,11 +14,6 @@ from sparsetrain.kernels.block_top_k_feedback import mosaic_gpu, reference, tpu
 
 BLOCKS = (1024, 2048, 4096)
 _KERNELS: tuple[str, ...] = (dispatch.MOSAIC_GPU, dispatch.TPU)
-_RUN: dict[str, Callable[..., Any]] = {
-    dispatch.XLA: reference.block_top_k_feedback,
-    dispatch.MOSAIC_GPU: mosaic_gpu.block_top_k_feedback,
-    dispatch.TPU: tpu.block_top_k_feedback,
-}
 
 
 def block_top_k_feedback(
@@ -82,21 +75,26 @@ def _split(
 def _kept_and_rest(
     g: jax.Array, m: jax.Array, k: int, block: int, chosen: str
 ) -> tuple[jax.Array, jax.Array]:
-    """Whole blocks by the chosen implementation, and what is left over by XLA."""
+    """All blocks by the chosen implementation; a shorter last one beside it, where it takes none."""
     whole = g.size // block * block
     if not whole:
         return _tail(g, m, k, block)
+    if chosen == dispatch.TPU:
+        return tpu.block_top_k_feedback(
+            g, m, k, block, keep_of_last(k, max(1, g.size - whole), block)
+        )
+    run = {dispatch.XLA: reference, dispatch.MOSAIC_GPU: mosaic_gpu}[chosen].block_top_k_feedback
     if whole == g.size:
-        return _RUN[chosen](g, m, k, block)
+        return run(g, m, k, block)
     last = _tail(g[whole:], m[whole:], k, block)
-    if chosen == dispatch.MOSAIC_GPU:
-        # It leaves the end as it is, so that nothing but the end is cut out and put in. The end comes
-        # first, for afterwards the old memory is gone.
-        last, m = lax.optimization_barrier((last, m))
-        kept, rest = _RUN[chosen](g, m, k, block)
-        return kept.at[whole:].set(last[0]), rest.at[whole:].set(last[1])
-    kept, rest = _RUN[chosen](g[:whole], m[:whole], k, block)
-    return jnp.concatenate([kept, last[0]]), jnp.concatenate([rest, last[1]])
+    if chosen == dispatch.XLA:
+        kept, rest = run(g[:whole], m[:whole], k, block)
+        return jnp.concatenate([kept, last[0]]), jnp.concatenate([rest, last[1]])
+    # A kernel leaves the end as it is, so that nothing but the end is cut out and put in. The end comes
+    # first, for afterwards the old memory is gone.
+    last, m = lax.optimization_barrier((last, m))
+    kept, rest = run(g, m, k, block)
+    return kept.at[whole:].set(last[0]), rest.at[whole:].set(last[1])
 
 
 def has_kernel() -> bool:

@@ -71,6 +71,8 @@ def per_pass() -> int:
 def _unfit(values: jax.Array, thresholds: jax.Array) -> str | None:
     if thresholds.dtype != jnp.int32:
         return f"patterns of {thresholds.dtype} are wider than the 32 bits that kernels compare"
+    if values.dtype == jnp.float16 and dispatch.target().platform == "tpu":
+        return "a TPU has no float16"
     if thresholds.shape[0] > MOST:
         return f"{thresholds.shape[0]} thresholds are more than {MOST}"
     return None
