@@ -59,7 +59,7 @@ def test_kernels_are_the_product(name, case):
     assert_is_the_product(found, g, w, blocks, block, axis)
 
 
-@settings(max_examples=3, phases=[Phase.generate])  # a failure here costs seconds a try
+@settings(max_examples=2, phases=[Phase.generate])  # a failure here costs seconds a try
 @given(batch=st.integers(1, 300), outputs=st.integers(1, 4), data=st.data())
 @pytest.mark.parametrize("name", MODULES)
 def test_kernels_of_any_size(name, batch, outputs, data):
@@ -70,7 +70,7 @@ def test_kernels_of_any_size(name, batch, outputs, data):
     assert_is_the_product(found, g, w, blocks, 128, axis)
 
 
-@settings(max_examples=20)
+@settings(max_examples=8)
 @given(
     batch=st.integers(1, 9),
     inputs=st.integers(1, 9),
@@ -138,8 +138,9 @@ def test_each_platform_gets_its_kernel_once_and_nothing_else_moves(name, size, a
 
     text = targets.lowered(name, product, *shaped)
     assert targets.calls(text) == [targets.CALLS[name]]
-    expected = ["stablehlo.pad"] if batch % 128 and name == dispatch.MOSAIC_GPU else []
-    assert [move for move in products.MOVES if move in text] == expected
+    # Only a batch that is no multiple of its tile is copied.
+    is_padded = batch % 128 and name == dispatch.MOSAIC_GPU
+    assert products.moves(text) == ({"pad"} if is_padded else set())
 
 
 @pytest.mark.parametrize(

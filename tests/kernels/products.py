@@ -8,7 +8,7 @@ from tests.kernels import targets
 
 NAMES = (dispatch.MOSAIC_GPU, dispatch.TPU)
 # What XLA would do around a kernel that cannot take its operands as they lie.
-MOVES = ("stablehlo.transpose", "stablehlo.gather", "stablehlo.dot_general", "stablehlo.pad")
+MOVES = ("transpose", "gather", "dot_general", "pad")
 
 
 def normal(seed, *shape, dtype=jnp.bfloat16):
@@ -30,3 +30,9 @@ def interpreted(name, function, *operands):
     """Waits for the result, since the interpreter is set up only so long."""
     with targets.interpreter(name) as options:
         return function(*operands, **options).block_until_ready()
+
+
+def moves(text):
+    """Which of them a lowered program does to bfloat16 matrices."""
+    lines = [line for line in text.splitlines() if "bf16" in line]
+    return {move for move in MOVES if any(f"stablehlo.{move}" in line for line in lines)}
