@@ -3,9 +3,9 @@
 import jax
 import jax.numpy as jnp
 
-BLOCKS = (64, 128)  # of the kernels; XLA takes any
-NARROW = (jnp.bfloat16, jnp.float16)  # what matrix units multiply exactly and add in float32
-TILE = 128
+from sparsetrain.kernels import tile_product
+
+TILE = 128  # of the inputs in the kernels
 
 
 def gather(matrix: jax.Array, blocks: jax.Array, block: int, axis: int) -> jax.Array:
@@ -66,10 +66,8 @@ def unfit(g: jax.Array, inputs: int, block: int) -> str | None:
       >>> unfit(jnp.zeros((8, 128), jnp.bfloat16), 100, 128)
       '100 inputs are no multiple of 128'
     """
-    if g.dtype not in NARROW:
-        return f"{g.dtype} is not what the matrix units multiply exactly (bfloat16, float16)"
-    if block not in BLOCKS:
-        return f"block={block} is not one of {', '.join(map(str, BLOCKS))}"
-    if inputs % TILE:
+    if g.shape[0] == 0:
+        return "the batch is empty"
+    if inputs % TILE or not inputs:
         return f"{inputs} inputs are no multiple of {TILE}"
-    return None
+    return tile_product.unfit(g.dtype, block)

@@ -5,6 +5,7 @@ import re
 import warnings
 
 import jax
+import pytest
 from jax.experimental.pallas import tpu as pltpu
 
 from sparsetrain.kernels import dispatch
@@ -34,14 +35,53 @@ def interpreter(name):
     if name == dispatch.TPU:
         yield {"interpret": pltpu.InterpretParams(detect_races=True)}
         return
-    with jax.sharding.use_abstract_mesh(H200):
+    with jax.sharding.use_abstract_mesh(H200), _transposed_operands():
         yield {"interpret": InterpretGPUParams(detect_races=True)}
 
 
-def custom_calls(name, function, *operands):
-    """Targets of the custom calls in a program that is really lowered for a platform."""
+@contextlib.contextmanager
+def _transposed_operands():
+    """Teaches the GPU interpreter of JAX 0.10 what later ones know: products with transposed operands."""
+    from jax._src.pallas.mosaic.interpret import utils
+    from jax._src.pallas.mosaic_gpu.interpret.shared_memory import GPUSharedMemory
+    from jax._src.state.types import TransposeTransform
+
+    if hasattr(utils, "to_access"):
+        yield
+        return
+
+    class Turned(tuple):
+        """A range of a buffer that is read the other way round."""
+
+    to_range, read = utils.to_range, GPUSharedMemory.get_buffer_content
+
+    def to_range_or_turned(transforms):
+        plain = [each for each in transforms if not isinstance(each, TransposeTransform)]
+        found = to_range(plain)
+        return Turned(found) if len(plain) < len(transforms) else found
+
+    def read_turned(memory, key, where, *rest, **more):
+        value, *about = read(memory, key, tuple(where), *rest, **more)
+        return (value.T if isinstance(where, Turned) else value), *about
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(utils, "to_range", to_range_or_turned)
+        patch.setattr(GPUSharedMemory, "get_buffer_content", read_turned)
+        yield
+
+
+def lowered(name, function, *operands):
+    """The program that is really lowered for a platform."""
     with warnings.catch_warnings(), jax.sharding.use_abstract_mesh(MESHES[name]):
         warnings.simplefilter("ignore")
         traced = jax.jit(function).trace(*operands)
-        text = traced.lower(lowering_platforms=(PLATFORMS[name],)).as_text()
+        return traced.lower(lowering_platforms=(PLATFORMS[name],)).as_text()
+
+
+def calls(text):
+    """Targets of the custom calls in a program."""
     return re.findall(r"custom_call @([\w.$]+)", text)
+
+
+def custom_calls(name, function, *operands):
+    return calls(lowered(name, function, *operands))

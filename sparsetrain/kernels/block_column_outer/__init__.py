@@ -10,10 +10,12 @@ from typing import Any
 import jax
 
 from sparsetrain.kernels import column_blocks, dispatch
-from sparsetrain.kernels.block_column_outer import reference
+from sparsetrain.kernels.block_column_outer import mosaic_gpu, reference, tpu
 
 _RUN: dict[str, Callable[..., jax.Array]] = {
     dispatch.XLA: reference.block_column_outer,
+    dispatch.MOSAIC_GPU: mosaic_gpu.block_column_outer,
+    dispatch.TPU: tpu.block_column_outer,
 }
 
 

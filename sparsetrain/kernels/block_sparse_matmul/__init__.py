@@ -10,17 +10,17 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from sparsetrain.kernels import dispatch
-from sparsetrain.kernels.block_sparse_matmul import reference
+from sparsetrain.kernels import dispatch, tile_product
+from sparsetrain.kernels.block_sparse_matmul import mosaic_gpu, reference, tpu
 from sparsetrain.kernels.block_sparse_matmul.live import spread
 
-BLOCKS = (64, 128)  # of the kernels; XLA takes any
-NARROW = (jnp.bfloat16, jnp.float16)  # what matrix units multiply exactly and add in float32
 _RUN: dict[str, types.ModuleType] = {
     dispatch.XLA: reference,
+    dispatch.MOSAIC_GPU: mosaic_gpu,
+    dispatch.TPU: tpu,
 }
 
-__all__ = ["BLOCKS", "block_sparse_matmul", "spread"]
+__all__ = ["block_sparse_matmul", "spread"]
 
 
 def block_sparse_matmul(
@@ -98,10 +98,8 @@ def _check(x: jax.Array, w: jax.Array, live: jax.Array) -> tuple[int, int]:
 
 def _unfit(x: jax.Array, block: tuple[int, int]) -> str | None:
     """Why no kernel takes these operands; None where one does."""
-    if x.dtype not in NARROW:
-        return f"{x.dtype} is not what the matrix units multiply exactly (bfloat16, float16)"
-    if block[0] != block[1] or block[0] not in BLOCKS:
-        return f"blocks of {block[0]} x {block[1]} are not square ones of {' or '.join(map(str, BLOCKS))}"
+    if block[0] != block[1]:
+        return f"blocks of {block[0]} x {block[1]} are not square"
     if not x.size:
         return "x is empty"
-    return None
+    return tile_product.unfit(x.dtype, block[0])

@@ -33,6 +33,33 @@ def lists(live: jax.Array) -> Lists:
     return Lists(columns, jnp.sum(live, axis=1, dtype=jnp.int32))
 
 
+class Walk(NamedTuple):
+    """The live blocks of a grid one after the other.
+
+    Attributes:
+      cells: int32 [R * C], row * C + column, rising; then dead ones, which are not walked.
+      length: int32, how many are walked, at least one.
+    """
+
+    cells: jax.Array
+    length: jax.Array
+
+
+def walk(live: jax.Array) -> Walk:
+    """Row by row the live blocks; the first block, dead as it is, where there are none at all.
+
+    Args:
+      live: bool [R, C].
+
+    Example:
+      >>> found = walk(jnp.array([[False, True, True], [True, False, False]]))
+      >>> found.cells[:3].tolist(), int(found.length)
+      ([1, 2, 3], 3)
+    """
+    cells = jnp.argsort(~live.reshape(-1), stable=True).astype(jnp.int32)
+    return Walk(cells, jnp.maximum(jnp.sum(live, dtype=jnp.int32), 1))
+
+
 def spread(live: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     """Flags of blocks -> mask of entries.
 
