@@ -1,179 +1,170 @@
-"""Every kernel against its reference, the machine's copy, and its rivals: checked on fresh data, then timed.
+"""Every kernel against its reference, the machine's ceilings, and its rivals: checked on fresh data, then timed.
 
     python -m benchmarks.kernels                   on whatever device there is; minutes
     python -m benchmarks.kernels --quick           small arrays, seconds; no claim can rest on it
+    python -m benchmarks.kernels --only=unified    cases whose name contains a word
 
-On a GPU or TPU the kernels run beside plain XLA; on a CPU there is only the latter. PyTorch is a rival where it
-is installed and sees the same device.
+On a GPU or TPU the kernels run beside plain XLA; on a CPU there is only the latter, with smaller matrices.
+PyTorch is a rival where it is installed and sees the same device.
 """
 
 import functools
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from jax import lax
 
-from benchmarks import command, machine, timing
-from sparsetrain import kernels
-from sparsetrain.kernels import dispatch
-from sparsetrain.kernels.block_top_k_feedback import shapes
+from benchmarks import (
+    command,
+    kernels_products,
+    kernels_selection,
+    kernels_step,
+    machine,
+    timing,
+)
+from benchmarks.kernels_case import Candidates, Case
 
-INPUTS = 3  # gradients taken in turn, so that no call finds its own in a cache
-COPY = "copy"
-REFERENCE = "xla"
-Candidates = dict[str, Callable[[int], Any]]
+ROUNDS = 6
+IN_A_ROW = 10  # calls of an accelerator before it is waited for: what hides the time to start them
 
 
-def run(quick: bool = False) -> dict[str, Any]:
+def run(quick: bool = False, only: str = "") -> dict[str, Any]:
     """Checks and times.
 
     Args:
       quick: small arrays and few calls.
+      only: cases whose operation contains this.
 
     Returns:
       The record that is written as JSON; seconds are medians.
     """
-    effort = timing.QUICK if quick else timing.Effort(rounds=8, most_calls=40)
-    cases = {"small": shapes.SMALL} if quick else {"ResNet-50": shapes.RESNET50}
+    begin = time.perf_counter()
+    in_a_row = 1 if quick or jax.default_backend() == "cpu" else IN_A_ROW
+    effort = timing.QUICK if quick else timing.Effort(rounds=ROUNDS, block_s=0.1, most_calls=20)
+    ceilings = machine_ceilings(quick, effort, in_a_row)
     rows: list[dict[str, Any]] = []
-    for name, case in cases.items():
-        for dtype in (jnp.float32, jnp.bfloat16):
-            found = block_top_k_feedback(*case, dtype)
-            agreement(*case, dtype)
-            times = timing.measure(found, jax.block_until_ready, effort)
-            moved = case[0] * (2 * jnp.dtype(dtype).itemsize + 8)  # g and kept; m and its successor
-            ceiling = moved / times[COPY].median
-            for each, time in times.items():
-                rate = moved / time.median
-                rows.append(
-                    {
-                        "operation": "block_top_k_feedback",
-                        "case": f"{name}, {jnp.dtype(dtype).name}",
-                        "name": each,
-                        "seconds": time.median,
-                        "p10": time.p10,
-                        "p90": time.p90,
-                        "bytes_per_second": rate,
-                        "share_of_copy": rate / ceiling,
-                    }
-                )
-    print(table(rows))
-    return {"benchmark": "kernels", "quick": quick, "machine": machine.describe(), "rows": rows}
+    for case in cases(quick):
+        if only in case.operation:
+            rows += measured(case, effort, in_a_row, ceilings)
+            print(table(_of(rows, case)), flush=True)
+    return {
+        "benchmark": "kernels",
+        "quick": quick,
+        "machine": machine.describe(),
+        "ceilings": ceilings,
+        "rows": rows,
+        "took_s": time.perf_counter() - begin,
+    }
 
 
-def available() -> list[str]:
-    """Implementations that run here."""
-    found = []
-    for name in dispatch.IMPLEMENTATIONS:
-        try:
-            found.append(dispatch.choose(name, ()))
-        except ValueError:
-            continue
-    return found
+def cases(quick: bool) -> Iterator[Case]:
+    """All of them, built one after the other."""
+    for module in (kernels_selection, kernels_products, kernels_step):
+        yield from module.cases(quick)
 
 
-def agreement(entries: int, block: int, k: int, dtype: Any) -> None:
-    """Holds what runs here to the reference, on data of which nothing else knows.
+def machine_ceilings(quick: bool, effort: timing.Effort, in_a_row: int) -> dict[str, float]:
+    """What this machine copies and multiplies in a second: bytes read and written, operations in bfloat16."""
+    is_cpu = jax.default_backend() == "cpu"
+    entries = 1 << 16 if quick else 1 << (24 if is_cpu else 26)
+    side = 128 if quick else (1024 if is_cpu else 8192)
+    vectors = [jnp.full((entries,), i + 1.0) for i in range(3)]
+    matrices = [jax.random.normal(jax.random.key(i), (side, side), jnp.bfloat16) for i in range(3)]
+    copy = jax.jit(lambda v: v * 2)
+    multiply = jax.jit(lambda a, b: a @ b)
+    found: Candidates = {
+        "copy": lambda number: copy(vectors[number % 3]),
+        "product": lambda number: multiply(matrices[number % 3], matrices[(number + 1) % 3]),
+    }
+    times = timed(found, effort, in_a_row)
+    return {
+        "bytes_per_second": 8 * entries / times["copy"].median,
+        "flops_per_second": 2 * side**3 / times["product"].median,
+    }
+
+
+def measured(
+    case: Case, effort: timing.Effort, in_a_row: int, ceilings: dict[str, float]
+) -> list[dict[str, Any]]:
+    """The rows of one case.
+
+    Args:
+      case: is checked first.
+      effort: how many calls.
+      in_a_row: calls that are waited for together.
+      ceilings: of the machine.
 
     Raises:
-      ValueError: an implementation computes something else.
+      ValueError: something computes something else.
     """
-    key = jax.random.key(np.random.default_rng().integers(2**31))
-    g = jax.random.normal(key, (entries,), dtype)
-    wanted = None
-    for name in [REFERENCE, *available()]:
-        got = kernels.block_top_k_feedback(
-            g, jnp.ones(entries) / 8, k, block=block, implementation=name
-        )
-        wanted = got if wanted is None else wanted
-        for a, b in zip(got, wanted, strict=True):
-            if not bool(jnp.all(a == b)):
-                raise ValueError(
-                    f"{name} differs from {REFERENCE} in {int(jnp.sum(a != b))} entries"
-                )
+    case.check()
+    times = timed(case.build(), effort, in_a_row)
+    base = times[case.baseline].median
+    bound = max(
+        case.moved / ceilings["bytes_per_second"], case.flops / ceilings["flops_per_second"]
+    )
+    return [
+        {
+            "operation": case.operation,
+            "case": case.shape,
+            "name": name,
+            "seconds": time.median,
+            "p10": time.p10,
+            "p90": time.p90,
+            "bytes_per_second": case.moved / time.median,
+            "flops_per_second": case.flops / time.median,
+            "share_of_bound": bound / time.median,
+            "baseline": case.baseline,
+            "times_baseline": base / time.median,
+        }
+        for name, time in times.items()
+    ]
 
 
-def block_top_k_feedback(entries: int, block: int, k: int, dtype: Any) -> Candidates:
-    """Copy, our implementations, top-k over everything by XLA and PyTorch."""
-    keys = jax.random.split(jax.random.key(0), INPUTS)
-    gradients = [jax.random.normal(key, (entries,), dtype) for key in keys]
-    many = max(1, round(entries * k / block))
+def timed(candidates: Candidates, effort: timing.Effort, in_a_row: int) -> dict[str, timing.Timing]:
+    """Seconds of one call each, several of them waited for together."""
 
-    def threaded(step: Callable[[jax.Array, jax.Array], tuple[jax.Array, jax.Array]]) -> Any:
-        held = [jnp.zeros(entries)]
+    def several(call: Callable[[int], Any], number: int) -> Any:
+        for i in range(in_a_row):
+            result = call(number * in_a_row + i)
+        return result
 
-        def call(number: int) -> jax.Array:
-            kept, held[0] = step(gradients[number % INPUTS], held[0])
-            return kept
-
-        return call
-
-    found: Candidates = {COPY: threaded(jax.jit(_copied, donate_argnums=1))}
-    for name in available():
-        step = functools.partial(
-            kernels.block_top_k_feedback, k=k, block=block, implementation=name
-        )
-        found[name] = threaded(step)
-    whole = jax.jit(functools.partial(_top_k_of_all, k=many), donate_argnums=1)
-    found["lax.top_k of all, scatter"] = threaded(whole)
-    found.update(_torch(gradients, many))
-    return found
+    grouped = {name: functools.partial(several, call) for name, call in candidates.items()}
+    units = dict.fromkeys(candidates, in_a_row)
+    return timing.measure(grouped, jax.block_until_ready, effort, units)
 
 
-def _copied(g: jax.Array, m: jax.Array) -> tuple[jax.Array, jax.Array]:
-    # A barrier, or XLA would hand back what it was given.
-    return lax.optimization_barrier((g * 2, m + 1))
-
-
-def _top_k_of_all(g: jax.Array, m: jax.Array, k: int) -> tuple[jax.Array, jax.Array]:
-    u = m + g.astype(m.dtype)
-    at = lax.top_k(jnp.abs(u), k)[1]
-    found = u[at]
-    kept = jnp.zeros_like(g).at[at].set(found.astype(g.dtype), unique_indices=True)
-    return kept, u.at[at].set(0, unique_indices=True)
-
-
-def _torch(gradients: list[jax.Array], k: int) -> Iterator[tuple[str, Callable[[int], Any]]]:
-    """`torch.topk` and scatter, on the same device."""
-    try:
-        import torch
-    except ImportError:
-        return
-    on_gpu = jax.default_backend() == "gpu"
-    if jax.default_backend() == "tpu" or (on_gpu and not torch.cuda.is_available()):
-        return
-    device = "cuda" if on_gpu else "cpu"
-    wide = [np.asarray(g.astype(jnp.float32)) for g in gradients]
-    kind = torch.bfloat16 if gradients[0].dtype == jnp.bfloat16 else torch.float32
-    there = [torch.tensor(g).to(device, kind) for g in wide]
-    held = [torch.zeros(gradients[0].size, device=device)]
-
-    def call(number: int) -> Any:
-        u = held[0] + there[number % INPUTS].float()
-        at = torch.topk(u.abs(), k, sorted=False).indices
-        kept = torch.zeros_like(there[0]).scatter_(0, at, u[at].to(kind))
-        held[0] = u.scatter_(0, at, 0.0)
-        if on_gpu:
-            torch.cuda.synchronize()
-        return kept.shape[0]
-
-    yield "torch.topk of all, scatter", call
+def _of(rows: list[dict[str, Any]], case: Case) -> list[dict[str, Any]]:
+    return [r for r in rows if (r["operation"], r["case"]) == (case.operation, case.shape)]
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """Rows as text."""
-    lines = [f"{'':50s} {'us':>10s} {'GB/s':>8s} {'of copy':>8s}"]
+    """Rows of one case as text."""
+    head = f"{rows[0]['operation']}: {rows[0]['case']}"
+    lines = [
+        f"{head}\n{'':32s} {'us':>10s} {'GB/s':>8s} {'TFLOP/s':>8s} {'of bound':>8s} {'speed':>7s}"
+    ]
     for row in rows:
-        name = f"{row['case']}: {row['name']}"
-        rate = row["bytes_per_second"] / 1e9
+        moved, flops = row["bytes_per_second"] / 1e9, row["flops_per_second"] / 1e12
         lines.append(
-            f"{name:50s} {1e6 * row['seconds']:10.1f} {rate:8.1f} {row['share_of_copy']:8.0%}"
+            f"  {row['name']:30s} {1e6 * row['seconds']:10.1f} {moved:8.1f} {flops:8.2f} "
+            f"{row['share_of_bound']:8.0%} {row['times_baseline']:6.2f}x"
         )
     return "\n".join(lines)
 
 
+def main() -> None:
+    """The command line."""
+    parser = command.parser(__doc__)
+    parser.add_argument("--only", default="", help="cases whose operation contains this")
+    options = parser.parse_args()
+    machine.use_cores(options.cores)
+    record = run(options.quick, options.only)
+    is_whole = not (options.quick or options.only)
+    command.save(record, options.out, f"kernels_{jax.default_backend()}.json", is_whole)
+
+
 if __name__ == "__main__":
-    command.main(__doc__, run, f"kernels_{jax.default_backend()}.json")
+    main()

@@ -65,7 +65,11 @@ def split(
 
     # As soon as a threshold is reached exactly k times the bits below it do not matter.
     everyone = jnp.int32(u.size) if axes is None else count(patterns >= 0)
-    start = (jnp.int32(VALUE_BITS - 1), jnp.zeros_like(everyone), everyone)
+    start: tuple[jax.Array, ...] = (
+        jnp.int32(VALUE_BITS - 1),
+        jnp.zeros_like(everyone),
+        everyone,
+    )
     _, threshold, _ = lax.while_loop(goes_on, higher, start)
     is_tied = patterns == threshold
     wanted = keep - count(patterns > threshold)

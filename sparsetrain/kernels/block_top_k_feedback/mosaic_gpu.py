@@ -46,7 +46,7 @@ def block_top_k_feedback(
         kept_ref[entries] = jnp.where(is_kept, sent, jnp.zeros_like(sent))
         (m_ref if rest_ref is None else rest_ref)[entries] = jnp.where(is_kept, rest, u)
 
-    grid = {"grid": (g.size // block,), "grid_names": ("block",)}
+    grid: dict[str, Any] = {"grid": (g.size // block,), "grid_names": ("block",)}
     kept_type, rest_type = (varying.shaped(x.shape, x.dtype, g, m) for x in (g, m))
     if not TAKES_REFERENCES or varying.axes_of(g, m):
         kept, rest = plgpu.kernel(body, out_type=[kept_type, rest_type], **grid, **options)(g, m)
