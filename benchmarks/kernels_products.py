@@ -113,7 +113,7 @@ def check_unified(rows: int, outputs: int, inputs: int, block: int, kept: int) -
         for i, shape in enumerate([(rows, outputs), (rows, inputs), (outputs, inputs)])
     )
     blocks = _blocks(g, block, kept)
-    columns = (blocks[:, None] * block + jnp.arange(block)).reshape(-1)
+    columns = (blocks[:, None] * block + jnp.arange(block)[None]).reshape(-1)
     few = g[:, columns].astype(jnp.float32)
     with jax.default_matmul_precision("highest"):
         wanted = (few @ w[columns].astype(jnp.float32), few.T @ x.astype(jnp.float32))
