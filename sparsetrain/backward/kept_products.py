@@ -47,7 +47,7 @@ def gathered_unless_kernels_run(
     cotangent = selected.blocks.cotangent
     asked = precision if isinstance(precision, tuple) else (precision,)
     is_plain = all(each in (None, "default", lax.Precision.DEFAULT) for each in asked)
-    if is_plain and cotangent.size and cotangent.dtype == x.dtype == kernel.dtype:
+    if is_plain and cotangent.dtype == x.dtype == kernel.dtype:
         unfit = column_blocks.unfit(cotangent, x.shape[1], _size(selected))
         if dispatch.choose(None, (dispatch.MOSAIC_GPU, dispatch.TPU), unfit) != dispatch.XLA:
             return selected

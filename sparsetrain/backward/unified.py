@@ -89,8 +89,8 @@ def unified_top_k(
     positions.
 
     With blocks of 64 or 128 columns and decay = 0, layers in bfloat16 or float16 whose inputs are a
-    multiple of 128 have both products from `sparsetrain.kernels` where these run (see
-    `kernels.dispatch`): the kept columns are read where they are, and nothing is gathered. With a
+    multiple of 128 have both products from `sparsetrain.kernels` where these run (Hopper; TPU, for 128
+    columns and bfloat16): the kept columns are read where they are, and nothing is gathered. With a
     memory u is no array in memory, so its kept columns are written once, in the pass that forms
     them, and multiplied as they then lie; convolutions stay with XLA.
 

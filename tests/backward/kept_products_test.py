@@ -1,6 +1,5 @@
 """Blocks of columns through the kernels: which layers go there, without a gather, and the same gradients."""
 
-import re
 import sys
 
 import flax.linen as nn
@@ -134,12 +133,25 @@ def layer_gradient(row_sparse, layout):
 )
 @pytest.mark.parametrize("name", targets.MESHES)
 def test_a_layer_is_two_kernels_and_no_gather(name, row_sparse, layout):
-    if name not in sys.modules[block_column_matmul.__module__]._RUN:
-        pytest.skip("no such kernel yet")
     function, arguments = layer_gradient(row_sparse, layout)
     text = targets.lowered(name, function, *arguments)
-    assert re.findall(r"custom_call @([\w.$]+)", text).count(targets.CALLS[name]) == 2
+    assert targets.calls(text).count(targets.CALLS[name]) == 2
     assert "stablehlo.gather" not in text
     # The plain path, by the same measure, gathers.
     plain = jax.jit(function).lower(*arguments).as_text()
     assert "stablehlo.gather" in plain
+
+
+@pytest.mark.parametrize("name", targets.MESHES)
+def test_every_worker_of_a_shard_map_has_its_own_kernels(name):
+    """With types that say what differs between devices; a program for all of them would be XLA's."""
+    device = targets.MESHES[name].abstract_device
+    mesh = jax.sharding.AbstractMesh((2,), ("workers",), abstract_device=device)
+    own, same = jax.sharding.PartitionSpec("workers"), jax.sharding.PartitionSpec()
+
+    def shard(x, kernel):
+        dx, dkernel = gradients(RULE, x, jax.lax.pcast(kernel, "workers", to="varying"))
+        return dx, jax.lax.pmean(dkernel, "workers")
+
+    run = jax.shard_map(shard, mesh=mesh, in_specs=(own, same), out_specs=(own, same))
+    assert targets.custom_calls(name, run, *operands()).count(targets.CALLS[name]) == 2
