@@ -94,8 +94,10 @@ def _chosen(masks: Masks, block: int, kernels: str | None) -> list[str]:
 def _check_whole(path: str, mask: jax.Array, block: int) -> None:
     if isinstance(mask, jax.core.Tracer):
         return
-    grid = _grid(mask, block)
-    if not bool(jnp.all(grid.any(axis=(1, 3)) == grid.all(axis=(1, 3)))):
+    with jax.ensure_compile_time_eval():  # A constant may be looked at inside `jit` too.
+        grid = _grid(mask, block)
+        is_whole = bool(jnp.all(grid.any(axis=(1, 3)) == grid.all(axis=(1, 3))))
+    if not is_whole:
         raise ValueError(
             f"block={block}: the mask of {path} is not made of whole blocks; make them so with "
             f"structure=masks.block({block}, {block}), or leave this kernel out by kernels="

@@ -106,7 +106,8 @@ def block_sparse(model: M, live: Mapping[str, jax.Array]) -> M:
             )
     for path, layer in mine.items():
         if path in new:
-            layer.__class__ = _block_sparse_class(type(layer))
+            kind: Any = type(layer)
+            layer.__class__ = _block_sparse_class(kind)
             layer.live_blocks = Live(live[path])
         else:
             layer.live_blocks[...] = live[path]

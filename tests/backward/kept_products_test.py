@@ -146,7 +146,8 @@ def test_a_layer_is_two_kernels_and_no_gather(name, row_sparse, layout):
 def test_every_worker_of_a_shard_map_has_its_own_kernels(name):
     """With types that say what differs between devices; a program for all of them would be XLA's."""
     device = targets.MESHES[name].abstract_device
-    mesh = jax.sharding.AbstractMesh((2,), ("workers",), abstract_device=device)
+    auto = (jax.sharding.AxisType.Auto,)
+    mesh = jax.sharding.AbstractMesh((2,), ("workers",), axis_types=auto, abstract_device=device)
     own, same = jax.sharding.PartitionSpec("workers"), jax.sharding.PartitionSpec()
 
     def shard(x, kernel):

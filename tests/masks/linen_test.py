@@ -10,7 +10,7 @@ import pytest
 from sparsetrain import backward, masks, tree
 from tests.kernels import targets
 
-HIDDEN = 256
+HIDDEN = 128
 
 
 class Mlp(nn.Module):
@@ -24,7 +24,7 @@ class Mlp(nn.Module):
         return nn.Dense(10, name="output", dtype=self.dtype)(x)
 
 
-def grow_and_prune(inner):
+def grow_and_prune(inner, block=64):
     parts = masks.partitions({"lower": "hidden_0/.*", "upper": "hidden_1/.*"}, dense="output/.*")
     return masks.grow_and_prune(
         inner,
@@ -33,7 +33,7 @@ def grow_and_prune(inner):
         steps_per_phase=3,
         phases=3,
         key=jax.random.key(0),
-        structure=masks.block(64, 64),
+        structure=masks.block(block, block),
     )
 
 
@@ -77,8 +77,8 @@ def test_training_is_that_of_dense_products() -> None:
     params, told, live = trained(is_sparse=True)
     dense, dense_told, dense_live = trained(is_sparse=False)
     assert live == dense_live
-    # Grown and pruned: (2 x 4, 4 x 4 blocks), a quarter of them while sparse.
-    assert [live[i] for i in (0, 2, 5, 8)] == [[8, 4], [2, 16], [8, 4], [2, 4]]
+    # Grown and pruned: (2 x 2 blocks each), a quarter of them while sparse.
+    assert [live[i] for i in (0, 2, 5, 8)] == [[4, 1], [1, 4], [4, 1], [1, 1]]
     np.testing.assert_allclose(told[:, 0], dense_told[:, 0], rtol=1e-3)
     assert told[-1, 0] < 0.7 * told[0, 0]
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-2, atol=2e-4), params, dense)
@@ -100,7 +100,7 @@ def test_a_model_is_itself_without_live_blocks() -> None:
         output, state = sparse.apply({**variables, **live}, x, mutable=["batch_stats", "params"])
         np.testing.assert_allclose(output, plain, rtol=1e-5, atol=1e-5)
         assert jax.tree.structure(state) == jax.tree.structure(variables)
-    none = {"live": {"hidden_1/kernel": jnp.zeros((4, 4), bool)}}
+    none = {"live": {"hidden_1/kernel": jnp.zeros((2, 2), bool)}}
     output, _ = sparse.apply({**variables, **none}, x, mutable=["batch_stats"])
     np.testing.assert_allclose(output[0], output[1])
     assert np.abs(output - plain).max() > 1e-3
@@ -110,7 +110,7 @@ def test_mistakes_are_told() -> None:
     x = jnp.ones((2, 128))
     sparse = masks.linen.block_sparse(Mlp())
     variables = sparse.init(jax.random.key(0), x)
-    prefixed = {"live": {"params/hidden_0/kernel": jnp.ones((2, 4), bool)}}
+    prefixed = {"live": {"params/hidden_0/kernel": jnp.ones((2, 2), bool)}}
     with pytest.raises(
         ValueError, match='no parameter params/hidden_0/kernel; paths begin below "params"'
     ):
@@ -147,14 +147,19 @@ def test_lifted_transformations_carry_the_blocks() -> None:
         def loss(params, live):
             return jnp.sum(model.apply({"params": params, "live": live}, x) ** 2)
 
-        def masked_loss(params, whole=whole):
-            def masked(path, leaf):
-                return jnp.where(whole.get(tree.join(path), True), leaf, 0)
+        def masked(path, leaf, whole=whole):
+            return jnp.where(whole.get(tree.join(path), True), leaf, 0)
 
+        def masked_loss(params, masked=masked):
             return loss(jax.tree_util.tree_map_with_path(masked, params), {})
 
-        found, expected = jax.value_and_grad(loss)(params, live), jax.value_and_grad(masked_loss)(params)
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), found, expected)
+        found, expected = (
+            jax.value_and_grad(loss)(params, live),
+            jax.value_and_grad(masked_loss)(params),
+        )
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4), found, expected
+        )
 
 
 def test_backward_and_masks_do_not_lend_a_layer_two_products() -> None:
@@ -169,19 +174,24 @@ def test_backward_and_masks_do_not_lend_a_layer_two_products() -> None:
 
 @pytest.mark.parametrize("name", targets.MESHES)
 def test_a_layer_is_three_kernels(name) -> None:
-    x = jnp.ones((64, 128), jnp.bfloat16)
-    sparse = masks.linen.block_sparse(Mlp(jnp.bfloat16))
-    variables = sparse.init(jax.random.key(0), x)
-    tx = grow_and_prune(optax.sgd(0.1))
-    state = tx.init(variables["params"])
+    class Net(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            for layer in range(2):
+                x = nn.relu(nn.Dense(256, name=f"hidden_{layer}", dtype=jnp.bfloat16)(x))
+            return nn.Dense(10, name="output", dtype=jnp.bfloat16)(x)
+
+    sparse = masks.linen.block_sparse(Net())
+    x = jnp.ones((2, 64, 128), jnp.bfloat16)
+    params = sparse.init(jax.random.key(0), x)["params"]
+    tx = grow_and_prune(optax.sgd(0.1), block=128)
+    state = jax.eval_shape(tx.init, params)
 
     def loss(params, x, state):
-        live = masks.live_blocks(tx, state, 64)
-        output, _ = sparse.apply(
-            {**variables, "params": params, "live": live}, x, mutable=["batch_stats"]
-        )
+        live = masks.live_blocks(tx, state)
+        output = sparse.apply({"params": params, "live": live}, x)
         return jnp.sum(output.astype(jnp.float32) ** 2)
 
     grad = jax.grad(loss, argnums=(0, 1))
-    calls = targets.custom_calls(name, grad, variables["params"], x, state)
+    calls = targets.custom_calls(name, grad, params, x, state)
     assert calls.count(targets.CALLS[name]) == 6

@@ -16,37 +16,41 @@ PARAMS = {
 BLOCKS = masks.block(4, 4)
 
 
-def static(**options):
-    return masks.static(optax.sgd(0.1), 0.5, scores=PARAMS, **options)
+GRID = np.array([[True, False, True], [False, False, True]])
+TX = masks.static(optax.sgd(0.1), 0.5, key=jax.random.key(0), structure=BLOCKS)
+
+
+def state_of(**kernels):
+    """Masks as a state holds them; others are all ones."""
+    whole = {path: jnp.ones(leaf.shape, bool) for path, leaf in PARAMS.items()}
+    return masks.MaskState(jnp.int32(0), whole | kernels, (), (), jnp.float32(0.0))
 
 
 def test_blocks_are_those_of_the_masks() -> None:
-    tx = static(structure=BLOCKS)
-    state = tx.init(PARAMS)
-    live = masks.live_blocks(tx, (state, optax.EmptyState()), 4)
+    state = state_of(w=jnp.asarray(np.kron(GRID, np.ones((4, 4), bool))))
+    live = masks.live_blocks(TX, (state, optax.EmptyState()), 4)
     assert live.keys() == {"w"}
-    np.testing.assert_array_equal(live["w"], np.asarray(state.masks["w"])[::4, ::4])
-    assert 0 < int(live["w"].sum()) < 6
-    # Blocks of another size: live where any part of them is.
-    halves = masks.live_blocks(tx, state, 2, kernels="w")["w"]
-    np.testing.assert_array_equal(halves, np.repeat(np.repeat(live["w"], 2, 0), 2, 1))
-    traced = jax.jit(lambda state: masks.live_blocks(tx, state, 4))(state)
-    np.testing.assert_array_equal(traced["w"], live["w"])
+    np.testing.assert_array_equal(live["w"], GRID)
+    smaller = masks.live_blocks(TX, state, 2, kernels="w")["w"]
+    np.testing.assert_array_equal(smaller, np.kron(GRID, np.ones((2, 2), bool)))
+    traced = jax.jit(lambda state: masks.live_blocks(TX, state, 4))(state)
+    np.testing.assert_array_equal(traced["w"], GRID)
 
 
 def test_a_block_in_part_is_seen_and_inside_jit_live() -> None:
-    tx = static()
-    state = tx.init(PARAMS)
+    mask = np.kron(GRID, np.ones((4, 4), bool))
+    mask[7, 0] = True
+    state = state_of(w=jnp.asarray(mask))
     with pytest.raises(ValueError, match=r"mask of w is not made of whole blocks.*block\(4, 4\)"):
-        masks.live_blocks(tx, state, 4)
-    traced = jax.jit(lambda state: masks.live_blocks(tx, state, 4))(state)["w"]
-    blocks = np.asarray(state.masks["w"]).reshape(2, 4, 3, 4)
-    np.testing.assert_array_equal(traced, blocks.any((1, 3)))
+        masks.live_blocks(TX, state, 4)
+    with pytest.raises(ValueError, match="not made of whole blocks"):
+        jax.jit(lambda: masks.live_blocks(TX, state, 4))()  # a constant there
+    traced = jax.jit(lambda state: masks.live_blocks(TX, state, 4))(state)["w"]
+    np.testing.assert_array_equal(traced, [[True, False, True], [True, False, True]])
 
 
 def test_what_is_refused() -> None:
-    tx = static(structure=BLOCKS)
-    state = tx.init(PARAMS)
+    tx, state = TX, state_of()
     with pytest.raises(
         ValueError, match=r"block=5: nothing to take; masked are conv \(2, 2, 4, 4\), odd"
     ):
@@ -61,10 +65,10 @@ def test_what_is_refused() -> None:
         masks.live_blocks(optax.chain(optax.clip(1.0), tx), state, 4)
     dpf = masks.dpf(optax.sgd(0.1), 0.5, end=3, structure=BLOCKS)
     with pytest.raises(ValueError, match="masked weights live on"):
-        masks.live_blocks(dpf, dpf.init(PARAMS), 4)
+        masks.live_blocks(dpf, state, 4)
     seen = gap(mask_gradients=False)
     with pytest.raises(ValueError, match="mask_gradients=False"):
-        masks.live_blocks(seen, seen.init(PARAMS), 4)
+        masks.live_blocks(seen, state, 4)
 
 
 def gap(**options):
@@ -83,28 +87,24 @@ def gap(**options):
 
 def test_a_partition_that_grows_with_the_next_update_is_live_for_it() -> None:
     tx = gap()
-    state = tx.init(PARAMS)
-    params = masks.apply(PARAMS, state)
-    counts = []
-    for _ in range(4):
-        counts.append(int(masks.live_blocks(tx, state, 4)["w"].sum()))
-        _, state = tx.update(params, state, params)
+    state = state_of(w=jnp.asarray(np.kron(GRID, np.ones((4, 4), bool))))
+
+    def count(step):
+        live = masks.live_blocks(tx, state._replace(step=jnp.int32(step)), 4)
+        return int(live["w"].sum())
+
     # The first phase has all six, though the masks that the state begins with have three.
-    assert counts == [6, 6, 3, 3]
+    assert [count(step) for step in (0, 1, 2)] == [6, 3, 3]
 
 
 def test_growing_by_gradient_has_all_gradients_where_it_reads_them() -> None:
-    tx = masks.rigl(optax.sgd(0.1), 0.05, key=jax.random.key(0), every=3, until=5)
-    params = {"w": PARAMS["w"]}
-    state = tx.init(params)
-    blocks = jax.jit(lambda state: masks.live_blocks(tx, state, 4)["w"])
-    dense = []
-    for _ in range(4):
-        dense.append(bool(blocks(state).all()))
-        _, state = tx.update(params, state, params)
-    assert dense == [False, False, True, False]
-    grows_at_random = masks.evolutionary(
-        optax.sgd(0.1), 0.05, key=jax.random.key(0), every=1, until=5
-    )
-    state = grows_at_random.init(params)
-    assert not jax.jit(lambda state: masks.live_blocks(grows_at_random, state, 4)["w"])(state).all()
+    state = state_of(w=jnp.asarray(np.kron(GRID, np.ones((4, 4), bool))))
+    options = {"key": jax.random.key(0), "every": 3, "until": 5}
+
+    def dense(tx):
+        steps = [state._replace(step=jnp.int32(step)) for step in range(8)]
+        return [bool(masks.live_blocks(tx, each, 4)["w"].all()) for each in steps]
+
+    by_gradient = masks.rigl(optax.sgd(0.1), 0.5, **options)
+    assert dense(by_gradient) == [False, False, True, *[False] * 5]
+    assert not any(dense(masks.evolutionary(optax.sgd(0.1), 0.5, **options)))
