@@ -165,7 +165,9 @@ def facts(text: str) -> dict[str, int]:
       {'calls': 0, 'fusions': 1, 'copies': 1, 'sorts': 0}
     """
     entry = text[text.index("ENTRY") :]
-    copies = re.findall(r"= (\w+)\[([\d,]*)\]\S* (?:copy|transpose)\(", entry)
+    plain = re.findall(r"= (\w+)\[([\d,]*)\]\S* (?:copy|transpose)\(", entry)
+    fused = r"= (\w+)\[([\d,]*)\]\S* fusion\(.*calls=%wrapped_(?:copy|transpose)"
+    copies = plain + re.findall(fused, entry)
     return {
         "calls": len(re.findall(r'custom_call_target="(?:mosaic_gpu_v2|tpu_custom_call)"', text)),
         "fusions": len(re.findall(r" fusion\(", entry)),

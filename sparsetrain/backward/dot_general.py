@@ -7,9 +7,10 @@ three forms:
     compact selection           products over K columns, dW[:, columns] set into zeros        dx, dW dense
     compact selection and tap   products over K columns                                       dx dense, dW row-sparse
 
-A *tap* is a `RowSparse` of zeros that enters the product beside the kernel. What comes back in the
-place of its gradient is the kernel's row-sparse gradient; the kernel's own cotangent is a constant
-zero, which the compiler removes as long as nobody reads it.
+`kept_products.py` has the products over K columns, and says where kernels compute them. A *tap* is a
+`RowSparse` of zeros that enters the product beside the kernel. What comes back in the place of its gradient
+is the kernel's row-sparse gradient; the kernel's own cotangent is a constant zero, which the compiler
+removes as long as nobody reads it.
 """
 
 import functools
@@ -17,10 +18,14 @@ import math
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 from jax import lax
 
-from sparsetrain.backward.pairs import input_gradient, kernel_gradient
+from sparsetrain.backward.kept_products import (
+    among_zeros,
+    gathered_unless_kernels_run,
+    input_gradient,
+    kernel_rows,
+)
 from sparsetrain.backward.row_sparse.gradient import RowSparse
 from sparsetrain.backward.rule import BackwardRule, Selection
 
@@ -140,54 +145,21 @@ def _backward(product: Product, residuals: Any, cotangent: jax.Array) -> tuple[A
     inputs = math.prod(x.shape[axis] for axis in of_x)
     x_rows = x.transpose(*x_free, *of_x).reshape(-1, inputs)
     kernel_matrix = kernel.transpose(*of_kernel, *kernel_free).reshape(inputs, -1)
-    multiply = functools.partial(jnp.matmul, precision=product.precision)
-    values, columns = selected.values, selected.kept
-
-    if tap is not None and tap.axis == 0:
-        kept_kernel = kernel_matrix.T.at[tap.as_read_back(columns)].get(mode="clip")
-        if selected.pairs is None:
-            # The barrier gives this product values that lie row by row, the other one column by
-            # column; a shared copy would make one of them a slow product of two transposes.
-            dx_rows = multiply(lax.optimization_barrier(values), kept_kernel)
-        else:
-            dx_rows = lax.platform_dependent(
-                selected.pairs,
-                values,
-                kept_kernel,
-                cpu=lambda pairs, _, kernel: input_gradient(pairs, kernel),
-                default=lambda _, values, kernel: multiply(values, kernel),
-            )
-    elif tap is not None:
-        kept_kernel = kernel_matrix.at[:, tap.as_read_back(columns)].get(mode="clip")
-        dx_rows = multiply(values, kept_kernel.T)
-    else:
-        kept_kernel = kernel_matrix.at[:, columns].get(mode="clip")
-        dx_rows = multiply(values, kept_kernel.T)
+    selected = gathered_unless_kernels_run(selected, x_rows, kernel_matrix, product.precision)
+    dx_rows = input_gradient(selected, kernel_matrix, tap, product.precision)
     x_shape = [x.shape[axis] for axis in (*x_free, *of_x)]
     inverse = sorted(range(x.ndim), key=(*x_free, *of_x).__getitem__)
     dx = dx_rows.reshape(x_shape).transpose(inverse).astype(x.dtype)
 
     if tap is not None:
-        if columns.shape[0] > tap.columns.shape[0]:
+        if selected.kept.shape[0] > tap.columns.shape[0]:
             raise ValueError(_misfit(selected, tap))
+        drows = kernel_rows(selected, x_rows, tap, product.precision)
         outputs = kernel_matrix.shape[1]
-        if tap.axis == 1:
-            drows = multiply(x_rows.T, values)
-        elif selected.pairs is None:
-            drows = multiply(values.T, x_rows)
-        else:
-            drows = lax.platform_dependent(
-                selected.pairs,
-                values,
-                x_rows,
-                cpu=lambda pairs, values, x: kernel_gradient(pairs, x, values.shape[1]),
-                default=lambda _, values, x: multiply(values.T, x),
-            )
-        return dx, None, selected.increment, tap.filled(drows, columns, outputs)
+        return dx, None, selected.increment, tap.filled(drows, selected.kept, outputs)
 
-    dcolumns = multiply(x_rows.T, values).astype(kernel.dtype)
-    dmatrix = jnp.zeros(kernel_matrix.shape, kernel.dtype)
-    dmatrix = dmatrix.at[:, columns].set(dcolumns, mode="drop", unique_indices=True)
+    dcolumns = kernel_rows(selected, x_rows, None, product.precision).astype(kernel.dtype)
+    dmatrix = among_zeros(selected, dcolumns, kernel_matrix.shape)
     kernel_shape = [kernel.shape[axis] for axis in (*of_kernel, *kernel_free)]
     inverse = sorted(range(kernel.ndim), key=(*of_kernel, *kernel_free).__getitem__)
     return dx, dmatrix.reshape(kernel_shape).transpose(inverse), selected.increment, None

@@ -31,6 +31,18 @@ import jax.numpy as jnp
 from sparsetrain.backward.pairs import Pairs
 
 
+class Blocks(NamedTuple):
+    """Kept columns that are whole blocks of a cotangent which lies in memory: a kernel reads them where they are.
+
+    Attributes:
+      cotangent: dh, [R, O].
+      numbers: int32 [nb], the kept blocks, in the order of `Selection.kept`.
+    """
+
+    cotangent: jax.Array
+    numbers: jax.Array
+
+
 class Selection(NamedTuple):
     """What a rule lets through.
 
@@ -40,12 +52,14 @@ class Selection(NamedTuple):
         are zero), or bool [R, O].
       increment: change of the memory, in its shape and dtype; None for a rule without memory.
       pairs: where `kept` is a union over rows, the entries that each row keeps for itself; else None.
+      blocks: where `values` are blocks of the cotangent itself, which ones; else None.
     """
 
     values: jax.Array
     kept: jax.Array
     increment: jax.Array | None
     pairs: Pairs | None = None
+    blocks: Blocks | None = None
 
     @property
     def is_compact(self) -> bool:
@@ -53,11 +67,11 @@ class Selection(NamedTuple):
         return self.kept.dtype != jnp.bool_
 
     def astype(self, dtype: jax.typing.DTypeLike) -> "Selection":
-        """The same selection with values of another dtype."""
+        """The same selection with values of another dtype, which are then no blocks of the cotangent."""
         pairs = self.pairs
         if pairs is not None:
             pairs = pairs._replace(values=pairs.values.astype(dtype))
-        return self._replace(values=self.values.astype(dtype), pairs=pairs)
+        return self._replace(values=self.values.astype(dtype), pairs=pairs, blocks=None)
 
     def to_dense(self, outputs: int) -> jax.Array:
         """The selected cotangent as [R, O], zeros where nothing was kept."""

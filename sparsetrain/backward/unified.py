@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from sparsetrain import numerics, selection
 from sparsetrain.backward.decay import check_decay, decay_factor
 from sparsetrain.backward.memorized import add_share, zeros_memory
-from sparsetrain.backward.rule import Selection, check_groups, everything
+from sparsetrain.backward.rule import Blocks, Selection, check_groups, everything
 from sparsetrain.selection.structured import SCORES
 
 
@@ -60,12 +60,13 @@ class UnifiedTopK:
             u = cotangent
         else:
             u, received, share = add_share(cotangent, memory, rows)
-        columns = selection.top_columns(
-            selection.column_scores(u, self.score), self._blocks(outputs), self.block
-        )
+        scores = selection.column_scores(u, self.score)
+        numbers = selection.top_blocks(scores, self._blocks(outputs), self.block)
+        columns = selection.columns_of(numbers, self.block)
         values = u.at[:, columns].get(mode="promise_in_bounds", unique_indices=True)
         if memory is None:
-            return Selection(values, columns, None)
+            blocks = Blocks(cotangent, numbers) if self.block > 1 else None
+            return Selection(values, columns, None, blocks=blocks)
         total = jnp.sum(received, axis=0)
         carried = count * share[0]
         remainder = (total + carried).at[columns].set(0, unique_indices=True)
@@ -86,6 +87,12 @@ def unified_top_k(
 
     In a convolution the columns are channels, and the mean of the memory is also taken over
     positions.
+
+    With blocks of 64 or 128 columns and decay = 0, layers in bfloat16 or float16 whose inputs are a
+    multiple of 128 have both products from `sparsetrain.kernels` where these run (Hopper; TPU, for 128
+    columns and bfloat16): the kept columns are read where they are, and nothing is gathered. With a
+    memory u is no array in memory, so its kept columns are written once, in the pass that forms
+    them, and multiplied as they then lie; convolutions stay with XLA.
 
     Args:
       density: fraction of the columns that is kept, 0 < density <= 1.

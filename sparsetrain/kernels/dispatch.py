@@ -47,12 +47,28 @@ def target() -> Target:
     return Target(_common(platform), kind, known[0] if known else None)
 
 
+def may_be_split() -> bool:
+    """Whether the compiler may have to split this program over devices, which it cannot do to a kernel.
+
+    Inside `shard_map` every device runs its own program; anywhere else a process that sees several
+    devices may have put operands on all of them, which is not known when the program is traced.
+
+    Example:
+      >>> may_be_split()
+      False
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.axis_names:
+        return mesh.size > 1 and not mesh.are_all_axes_manual
+    return mesh.abstract_device is None and jax.device_count() > 1
+
+
 def choose(implementation: str | None, kernels: tuple[str, ...], unfit: str | None = None) -> str:
     """The implementation to run.
 
     Args:
       implementation: "xla", "mosaic_gpu", "tpu"; or None for the kernel on a TPU and on a GPU that is
-        known to be Hopper or later, and XLA elsewhere.
+        known to be Hopper or later, and XLA elsewhere and where the program `may_be_split`.
       kernels: of the operation, beside XLA, that are quicker than XLA where they run.
       unfit: why these operands fit no kernel; None where they do.
 
@@ -70,6 +86,8 @@ def choose(implementation: str | None, kernels: tuple[str, ...], unfit: str | No
     where = target()
     reasons = {name: _obstacle(name, where) or unfit for name in (MOSAIC_GPU, TPU)}
     if implementation is None:
+        if may_be_split():
+            return XLA
         return next((name for name in kernels if reasons[name] is None), XLA)
     if implementation not in IMPLEMENTATIONS:
         raise ValueError(

@@ -1,5 +1,8 @@
 """Sparse weights: optax wrappers that own the masks."""
 
+import importlib
+from typing import Any
+
 from sparsetrain.masks.admm import admm
 from sparsetrain.masks.compact import Compact, compact, expand, expand_params
 from sparsetrain.masks.compact_step import compact_step, compact_update, is_boundary
@@ -12,6 +15,7 @@ from sparsetrain.masks.export import Exported, export, load
 from sparsetrain.masks.flops import Flops, flops
 from sparsetrain.masks.gradual import gradual
 from sparsetrain.masks.grow_and_prune import grow_and_prune
+from sparsetrain.masks.live_blocks import live_blocks
 from sparsetrain.masks.methods import METHODS, report
 from sparsetrain.masks.one_shot import one_shot
 from sparsetrain.masks.parallel import combine
@@ -58,8 +62,11 @@ __all__ = [
     "grasp_scores",
     "grow_and_prune",
     "is_boundary",
+    "linen",
+    "live_blocks",
     "load",
     "n_m",
+    "nnx",
     "one_shot",
     "partitions",
     "phases",
@@ -72,3 +79,10 @@ __all__ = [
     "summary",
     "uniform",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    # The adapters import flax, which the core does not depend on.
+    if name in ("linen", "nnx"):
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

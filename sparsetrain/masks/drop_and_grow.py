@@ -93,6 +93,10 @@ class DropAndGrowRule(Rule):
     def start(self, params: Any) -> dict[str, jax.Array]:
         return random_start(params, self.density, self.dense, self.distribution, self.key)
 
+    @property
+    def grows_by_gradient(self) -> bool:  # type: ignore[override]
+        return self.growth == "gradient"
+
     def is_due(self, step: jax.Array) -> jax.Array:
         return (step % self.every == 0) & (step < self.until)
 

@@ -40,6 +40,7 @@ class Rule(abc.ABC):
       regrows: whether a live weight may be dropped and grown anew in one change.
       sows: whether weights may get other values than zero or their own in a change.
       has_shadows: whether masked weights keep their values, for `forward_params` to hide.
+      grows_by_gradient: whether a change reads the gradients of masked weights.
     """
 
     takes_step: bool = False
@@ -47,6 +48,7 @@ class Rule(abc.ABC):
     regrows: bool = False
     sows: bool = False
     has_shadows: bool = False
+    grows_by_gradient: bool = False
 
     @abc.abstractmethod
     def start(self, params: Any) -> dict[str, jax.Array]:

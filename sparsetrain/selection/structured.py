@@ -49,10 +49,48 @@ def top_columns(scores: jax.Array, k: int, block: int = 1) -> jax.Array:
       >>> top_columns(jnp.array([1.0, 4.0, 3.0, 3.0]), 1, block=2).tolist()
       [2, 3]
     """
+    return columns_of(top_blocks(scores, k, block), block)
+
+
+def top_blocks(scores: jax.Array, k: int, block: int) -> jax.Array:
+    """Numbers of the blocks of neighbouring columns with the largest summed scores.
+
+    Args:
+      scores: [O] non-negative.
+      k: number of blocks kept, 1 <= k <= O / block.
+      block: columns of a block; divides O.
+
+    Returns:
+      [k] int32 distinct, each below O / block; ties go to the lower number.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> top_blocks(jnp.array([1.0, 4.0, 3.0, 3.0]), 1, block=2).tolist()
+      [1]
+    """
+    if block > 1:
+        scores = jnp.sum(scores.reshape(-1, block), axis=1)
+    return lax.top_k(scores, k)[1]
+
+
+def columns_of(blocks: jax.Array, block: int) -> jax.Array:
+    """The columns of blocks, one block after the other.
+
+    Args:
+      blocks: [nb] int32.
+      block: columns of a block.
+
+    Returns:
+      [nb * block] int32.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> columns_of(jnp.array([3, 0]), 2).tolist()
+      [6, 7, 0, 1]
+    """
     if block == 1:
-        return lax.top_k(scores, k)[1]
-    chosen = lax.top_k(jnp.sum(scores.reshape(-1, block), axis=1), k)[1]
-    return (chosen[:, None] * block + jnp.arange(block, dtype=jnp.int32)[None]).reshape(-1)
+        return blocks
+    return (blocks[:, None] * block + jnp.arange(block, dtype=jnp.int32)[None]).reshape(-1)
 
 
 def union_columns(columns: jax.Array, outputs: int) -> tuple[jax.Array, jax.Array]:

@@ -39,6 +39,35 @@ def test_a_choice_that_cannot_run_says_why(mesh, name, reason):
         dispatch.choose(name, BOTH)
 
 
+@pytest.mark.parametrize(
+    ("size", "kind", "chosen"),
+    [
+        (2, "Auto", "xla"),
+        (2, "Explicit", "xla"),
+        (2, "Manual", "mosaic_gpu"),
+        (1, "Auto", "mosaic_gpu"),
+    ],
+)
+def test_what_the_compiler_splits_over_devices_is_xlas(size, kind, chosen):
+    mesh = jax.sharding.AbstractMesh(
+        (size,),
+        ("workers",),
+        axis_types=(jax.sharding.AxisType[kind],),
+        abstract_device=targets.H200.abstract_device,
+    )
+    with jax.sharding.use_abstract_mesh(mesh):
+        assert dispatch.choose(None, BOTH) == chosen
+        assert dispatch.choose("mosaic_gpu", BOTH) == "mosaic_gpu"
+
+
+def test_of_several_devices_all_may_be_meant(monkeypatch):
+    assert not dispatch.may_be_split()
+    monkeypatch.setattr(jax, "device_count", lambda: 4)
+    assert dispatch.may_be_split()
+    with jax.sharding.use_abstract_mesh(targets.H200):
+        assert not dispatch.may_be_split()
+
+
 def test_an_unknown_name_says_which_there_are():
     with pytest.raises(
         ValueError, match="implementation='triton': give one of xla, mosaic_gpu, tpu"

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from sparsetrain import varying
 from sparsetrain.kernels import dispatch
 
 BLOCKS = (64, 128)  # of the kernels; XLA takes any
@@ -31,6 +32,29 @@ class Factor(NamedTuple):
     array: jax.Array
     place: Place
     is_transposed: bool = False
+
+
+def alike(
+    operands: tuple[jax.Array, ...], shape: tuple[int, int], dtype: jnp.dtype
+) -> tuple[tuple[jax.Array, ...], jax.ShapeDtypeStruct]:
+    """Operands that `shard_map` says differ between devices alike, and the type of what a kernel makes of them.
+
+    Args:
+      operands: of the kernel.
+      shape: of its result.
+      dtype: of its result.
+
+    Returns:
+      The operands, and the type of the result.
+
+    Example:
+      >>> _, result = alike((jnp.ones((2, 2)),), (2, 4), jnp.dtype("float32"))
+      >>> result.shape
+      (2, 4)
+    """
+    operands = varying.over(varying.axes_of(operands), operands)
+    kind = jax.typeof(operands[0]).manual_axis_type
+    return operands, jax.ShapeDtypeStruct(shape, dtype, manual_axis_type=kind)
 
 
 def pad_rows(matrix: jax.Array, multiple: int) -> jax.Array:

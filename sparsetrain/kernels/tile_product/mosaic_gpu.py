@@ -14,7 +14,8 @@ from jax import lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import mosaic_gpu as plgpu
 
-from sparsetrain.kernels.tile_product import Factor
+from sparsetrain import varying
+from sparsetrain.kernels.tile_product import Factor, alike
 
 DEPTH = 64  # of the contracted axis a step: with 16 bits an entry one swizzled row of 128 bytes
 STAGES = 3
@@ -92,14 +93,16 @@ def tile_product(
         pl.run_scoped(store, plgpu.SMEM(tile, dtype, transforms=SWIZZLED))
 
     shape = (grid[0] * tile[0], grid[1] * tile[1])
+    operands, result_type = alike((*lists, left.array, right.array), shape, dtype)
     run = plgpu.kernel(
         body,
-        out_type=jax.ShapeDtypeStruct(shape, dtype),
+        out_type=result_type,
         grid=grid,
         grid_names=("i", "j"),
         **options,
     )
-    return run(*lists, left.array, right.array)
+    # `plgpu.kernel` returns what is the same on all devices, whatever type it was asked for.
+    return varying.over(varying.axes_of(operands), run(*operands))
 
 
 def row_tile(rows: int) -> int:

@@ -9,7 +9,7 @@ from jax import lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
-from sparsetrain.kernels.tile_product import Factor, Place
+from sparsetrain.kernels.tile_product import Factor, Place, alike
 
 LANES = 128
 SUBLANES = 16  # of 16-bit entries
@@ -85,6 +85,7 @@ def tile_product(
             out_ref[...] = total[...].astype(out_ref.dtype)
 
     extra = () if onto is None else (onto,)
+    operands, result = alike((*lists, left.array, right.array, *extra), shape, left.array.dtype)
     semantics = [
         pltpu.PARALLEL if isinstance(length, int) else pltpu.ARBITRARY for length in grid[:-1]
     ]
@@ -101,11 +102,11 @@ def tile_product(
             out_specs=tiles_of(tile, place),
             scratch_shapes=[pltpu.VMEM(tile, jnp.float32)],
         ),
-        out_shape=jax.ShapeDtypeStruct(shape, left.array.dtype),
+        out_shape=result,
         input_output_aliases={} if onto is None else {len(lists) + 2: 0},
         compiler_params=pltpu.CompilerParams(dimension_semantics=(*semantics, pltpu.ARBITRARY)),
         **options,
-    )(*lists, left.array, right.array, *extra)
+    )(*operands)
 
 
 def row_tile(rows: int, most: int) -> int:
