@@ -147,6 +147,10 @@ def _backward(product: Product, residuals: Any, cotangent: jax.Array) -> tuple[A
     kernel_matrix = kernel.transpose(*of_kernel, *kernel_free).reshape(inputs, -1)
     selected = gathered_unless_kernels_run(selected, x_rows, kernel_matrix, product.precision)
     dx_rows = input_gradient(selected, kernel_matrix, tap, product.precision)
+    drows = kernel_rows(selected, x_rows, tap, product.precision)
+    if selected.blocks is not None:
+        # No update of the kernel before the product that reads it: else XLA copies all of it.
+        dx_rows, drows = lax.optimization_barrier((dx_rows, drows))
     x_shape = [x.shape[axis] for axis in (*x_free, *of_x)]
     inverse = sorted(range(x.ndim), key=(*x_free, *of_x).__getitem__)
     dx = dx_rows.reshape(x_shape).transpose(inverse).astype(x.dtype)
@@ -154,11 +158,10 @@ def _backward(product: Product, residuals: Any, cotangent: jax.Array) -> tuple[A
     if tap is not None:
         if selected.kept.shape[0] > tap.columns.shape[0]:
             raise ValueError(_misfit(selected, tap))
-        drows = kernel_rows(selected, x_rows, tap, product.precision)
         outputs = kernel_matrix.shape[1]
         return dx, None, selected.increment, tap.filled(drows, selected.kept, outputs)
 
-    dcolumns = kernel_rows(selected, x_rows, None, product.precision).astype(kernel.dtype)
+    dcolumns = drows.astype(kernel.dtype)
     dmatrix = among_zeros(selected, dcolumns, kernel_matrix.shape)
     kernel_shape = [kernel.shape[axis] for axis in (*of_kernel, *kernel_free)]
     inverse = sorted(range(kernel.ndim), key=(*of_kernel, *kernel_free).__getitem__)

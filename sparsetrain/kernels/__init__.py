@@ -5,7 +5,7 @@ from sparsetrain.kernels.block_column_outer import block_column_outer
 from sparsetrain.kernels.block_sparse_matmul import block_sparse_matmul
 from sparsetrain.kernels.block_top_k_feedback import block_top_k_feedback
 from sparsetrain.kernels.count_above import count_above
-from sparsetrain.kernels.dispatch import IMPLEMENTATIONS
+from sparsetrain.kernels.dispatch import IMPLEMENTATIONS, prefer
 
 __all__ = [
     "IMPLEMENTATIONS",
@@ -14,4 +14,5 @@ __all__ = [
     "block_sparse_matmul",
     "block_top_k_feedback",
     "count_above",
+    "prefer",
 ]

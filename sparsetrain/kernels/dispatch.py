@@ -1,6 +1,7 @@
 """Which implementation of an operation runs: chosen by the device that a program is made for, or by name."""
 
-from typing import NamedTuple
+import contextlib
+from typing import Any, NamedTuple
 
 import jax
 
@@ -8,6 +9,34 @@ XLA, MOSAIC_GPU, TPU = IMPLEMENTATIONS = ("xla", "mosaic_gpu", "tpu")
 HOPPER = 9.0  # compute capability from which Mosaic GPU has its instructions
 # Of devices that are only described, the capability is known by name.
 _CAPABILITIES = {"H100": 9.0, "H200": 9.0, "GH200": 9.0, "H800": 9.0, "B200": 10.0, "GB200": 10.0}
+
+
+_preference: Any = jax.make_user_context(default_value=None)
+
+
+def prefer(implementation: str | None) -> contextlib.AbstractContextManager[Any]:
+    """What None means inside: XLA everywhere, or a kernel wherever operands fit it.
+
+    A function that was compiled outside is compiled anew inside. With several devices visible a kernel is
+    chosen only if it is preferred here, for XLA cannot split it over them, see `may_be_split`.
+
+    Args:
+      implementation: "xla", "mosaic_gpu", "tpu"; None for what the device decides.
+
+    Returns:
+      A context, for `with`.
+
+    Raises:
+      ValueError: an unknown name. One that cannot run here is refused where it would be called.
+
+    Example:
+      >>> with prefer("xla"):
+      ...     choose(None, ("mosaic_gpu", "tpu"))
+      'xla'
+    """
+    if implementation is not None:
+        _check_name(implementation)
+    return _preference(implementation)
 
 
 class Target(NamedTuple):
@@ -67,8 +96,9 @@ def choose(implementation: str | None, kernels: tuple[str, ...], unfit: str | No
     """The implementation to run.
 
     Args:
-      implementation: "xla", "mosaic_gpu", "tpu"; or None for the kernel on a TPU and on a GPU that is
-        known to be Hopper or later, and XLA elsewhere and where the program `may_be_split`.
+      implementation: "xla", "mosaic_gpu", "tpu"; or None for what is preferred, see `prefer`. Without
+        a preference that is the kernel on a TPU and on a GPU that is known to be Hopper or later, and XLA
+        elsewhere and where the program `may_be_split`.
       kernels: of the operation, beside XLA, that are quicker than XLA where they run.
       unfit: why these operands fit no kernel; None where they do.
 
@@ -84,25 +114,40 @@ def choose(implementation: str | None, kernels: tuple[str, ...], unfit: str | No
       ('xla', 'xla')
     """
     where = target()
-    reasons = {name: _obstacle(name, where) or unfit for name in (MOSAIC_GPU, TPU)}
-    if implementation is None:
-        if may_be_split():
-            return XLA
-        return next((name for name in kernels if reasons[name] is None), XLA)
+    if implementation is not None:
+        _check_name(implementation)
+        obstacle = _obstacle(implementation, where) or (unfit if implementation != XLA else None)
+        if obstacle is not None:
+            raise ValueError(_refusal(implementation, obstacle))
+        return implementation
+    preferred = _preference.value
+    if preferred is not None:
+        obstacle = _obstacle(preferred, where)
+        if obstacle is not None:
+            raise ValueError(_refusal(preferred, obstacle))
+        return preferred if preferred in kernels and unfit is None else XLA
+    if may_be_split() or unfit is not None:
+        return XLA
+    return next((name for name in kernels if _obstacle(name, where) is None), XLA)
+
+
+def _check_name(implementation: str) -> None:
     if implementation not in IMPLEMENTATIONS:
         raise ValueError(
             f"implementation={implementation!r}: give one of {', '.join(IMPLEMENTATIONS)}, or None to have it chosen"
         )
-    reason = reasons.get(implementation)
-    if reason is not None:
-        raise ValueError(
-            f"implementation={implementation!r}: {reason}; give None, or 'xla', which runs everywhere"
-        )
-    return implementation
+
+
+def _refusal(implementation: str, obstacle: str) -> str:
+    return (
+        f"implementation={implementation!r}: {obstacle}; give None, or 'xla', which runs everywhere"
+    )
 
 
 def _obstacle(name: str, where: Target) -> str | None:
-    """Why a kernel cannot run there."""
+    """Why an implementation cannot run there."""
+    if name == XLA:
+        return None
     if name == TPU:
         return None if where.platform == "tpu" else f"this is a {where.platform} ({where.kind})"
     if where.platform != "gpu":

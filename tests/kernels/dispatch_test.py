@@ -73,3 +73,35 @@ def test_an_unknown_name_says_which_there_are():
         ValueError, match="implementation='triton': give one of xla, mosaic_gpu, tpu"
     ):
         dispatch.choose("triton", BOTH)
+
+
+def test_a_preference_is_what_none_means(monkeypatch):
+    with jax.sharding.use_abstract_mesh(targets.H200):
+        with dispatch.prefer("xla"):
+            assert dispatch.choose(None, BOTH) == "xla"
+            assert dispatch.choose("mosaic_gpu", BOTH) == "mosaic_gpu"
+        monkeypatch.setattr(dispatch, "may_be_split", lambda: True)
+        assert dispatch.choose(None, BOTH) == "xla"
+        with dispatch.prefer("mosaic_gpu"):
+            assert dispatch.choose(None, BOTH) == "mosaic_gpu"
+            assert dispatch.choose(None, BOTH, "too odd") == "xla"
+            assert dispatch.choose(None, ("tpu",)) == "xla"
+    with dispatch.prefer("tpu"), pytest.raises(ValueError, match="'tpu': this is a cpu"):
+        dispatch.choose(None, BOTH)
+    with pytest.raises(ValueError, match="implementation='cuda': give one of"):
+        dispatch.prefer("cuda")
+
+
+def test_what_was_compiled_under_another_preference_is_compiled_anew():
+    seen = []
+
+    @jax.jit
+    def f(x):
+        seen.append(dispatch.choose(None, BOTH))
+        return x
+
+    with jax.sharding.use_abstract_mesh(targets.H200):
+        f.trace(1.0), f.trace(1.0)
+        with dispatch.prefer("xla"):
+            f.trace(1.0)
+    assert seen == ["mosaic_gpu", "xla"]
