@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from benchmarks import command, machine
+from benchmarks import command, kernels_step, machine
 from benchmarks.kernels_described import (
     DUMPS,
     KINDS,
@@ -38,7 +38,7 @@ LARGE = 1 << 20  # bytes; smaller copies cost nothing
 
 
 class Path(NamedTuple):
-    """A hot path: what is traced, the shapes and dtypes that it is given, and what of it is given away."""
+    """A hot path: what is traced, trees of the shapes that it is given, and which of these are given away."""
 
     name: str
     function: Callable[..., Any]
@@ -107,6 +107,10 @@ def paths() -> Iterator[Path]:
                 _like(inputs // block, outputs // block, jnp.bool_),
             ),
         )
+    sizes = kernels_step.TARGET
+    batch = tuple(_like(sizes.rows, n, jnp.bfloat16) for n in (sizes.inputs, sizes.outputs))
+    for name, each in kernels_step.steps(sizes).items():
+        yield Path(f"training step, {name}", each.step, (jax.eval_shape(each.start), batch), (0,))
 
 
 def run(device: str) -> dict[str, Any]:
@@ -129,9 +133,9 @@ def run(device: str) -> dict[str, Any]:
     )
     rows = []
     for path in paths():
-        placed = [
-            jax.ShapeDtypeStruct(each.shape, each.dtype, sharding=place) for each in path.operands
-        ]
+        placed = jax.tree.map(
+            lambda each: jax.ShapeDtypeStruct(each.shape, each.dtype, sharding=place), path.operands
+        )
         with jax.sharding.use_abstract_mesh(
             jax.sharding.AbstractMesh((), (), abstract_device=kind)
         ):

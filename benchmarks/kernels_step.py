@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from benchmarks.kernels_case import INPUTS, Candidates, Case, fresh_key
-from sparsetrain import backward
+from benchmarks.kernels_case import INPUTS, Candidates, Case, available, fresh_key
+from sparsetrain import backward, kernels
+from sparsetrain.kernels import dispatch
 
 DENSE = "dense, optax.sgd"
 RATE = 1e-3
@@ -67,27 +68,41 @@ def cases(quick: bool) -> Iterator[Case]:
     )
 
 
-def steps(sizes: Sizes) -> dict[str, Callable[[], tuple[Any, Any]]]:
-    """Name -> makes (what a step carries, step)."""
-    model = TwoLayers(sizes.hidden, sizes.outputs)
+class Step(NamedTuple):
+    """A training step.
 
-    def sparse(decay: float) -> Callable[[], tuple[Any, Any]]:
+    Attributes:
+      start: () -> what a step carries.
+      step: (what it carries, batch) -> (the same, loss).
+      prefers: implementation that is preferred while it is compiled.
+    """
+
+    start: Callable[[], Any]
+    step: Callable[[Any, Any], tuple[Any, jax.Array]]
+    prefers: str | None = None
+
+
+def steps(sizes: Sizes) -> dict[str, Step]:
+    """The dense one, and two that go backward through few blocks, by XLA and by what runs here."""
+    model = TwoLayers(sizes.hidden, sizes.outputs)
+    tx = backward.carry_memory(backward.row_sparse.sgd(RATE))
+
+    def sparse(decay: float) -> Step:
         rule = backward.unified_top_k(sizes.density, decay, block=sizes.block)
         sparsified = backward.linen.sparsify(model, {r".*/kernel": rule}, row_sparse=True)
-        return lambda: _step(
-            sparsified, backward.carry_memory(backward.row_sparse.sgd(RATE)), sizes
-        )
+        return _step(sparsified, tx, sizes)
 
-    return {
-        DENSE: lambda: _step(model, optax.sgd(RATE), sizes),
-        "unified (SBP)": sparse(0.0),
-        "unified + memory (MSBP)": sparse(DECAY),
-    }
+    found = {DENSE: _step(model, optax.sgd(RATE), sizes), "unified (SBP)": sparse(0.0)}
+    if len(available()) > 1:
+        found["unified (SBP), xla"] = sparse(0.0)._replace(prefers=dispatch.XLA)
+    # Its products are XLA's: what is added to the gradient is in no array that a kernel could read.
+    found["unified + memory (MSBP)"] = sparse(DECAY)
+    return found
 
 
 def candidates(sizes: Sizes) -> Candidates:
     """Each with buffers of its own that go from step to step."""
-    return {name: _threaded(*make(), _batches(sizes)) for name, make in steps(sizes).items()}
+    return {name: _threaded(each, _batches(sizes)) for name, each in steps(sizes).items()}
 
 
 def check(sizes: Sizes) -> None:
@@ -100,8 +115,8 @@ def check(sizes: Sizes) -> None:
     x = jax.random.normal(key, (sizes.rows, sizes.inputs), DTYPE)
     y = jax.random.normal(jax.random.fold_in(key, 1), (sizes.rows, sizes.outputs), DTYPE)
     losses: dict[str, list[float]] = {}
-    for name, make in steps(sizes).items():
-        carried, step = make()
+    for name, each in steps(sizes).items():
+        carried, step = jax.jit(each.start)(), _compiled(each)
         losses[name] = []
         for _ in range(8):
             carried, loss = step(carried, (x, y))
@@ -122,8 +137,18 @@ def _batches(sizes: Sizes) -> list[tuple[jax.Array, jax.Array]]:
     ]
 
 
-def _threaded(carried: Any, step: Any, batches: Any) -> Callable[[int], Any]:
-    held = [carried]
+def _compiled(each: Step) -> Callable[[Any, Any], Any]:
+    compiled = jax.jit(each.step, donate_argnums=0)
+
+    def call(carried: Any, batch: Any) -> Any:
+        with kernels.prefer(each.prefers):
+            return compiled(carried, batch)
+
+    return call
+
+
+def _threaded(each: Step, batches: Any) -> Callable[[int], Any]:
+    held, step = [jax.jit(each.start)()], _compiled(each)
 
     def call(number: int) -> Any:
         held[0], loss = step(held[0], batches[number % INPUTS])
@@ -132,13 +157,11 @@ def _threaded(carried: Any, step: Any, batches: Any) -> Callable[[int], Any]:
     return call
 
 
-def _step(model: Any, tx: Any, sizes: Sizes) -> tuple[Any, Any]:
-    @jax.jit
+def _step(model: Any, tx: Any, sizes: Sizes) -> Step:
     def start() -> Any:
         variables = model.init(jax.random.key(0), jnp.zeros((sizes.rows, sizes.inputs), DTYPE))
         return variables, tx.init(variables)
 
-    @functools.partial(jax.jit, donate_argnums=0)
     def step(carried: Any, batch: Any) -> Any:
         variables, state = carried
         x, y = batch
@@ -151,4 +174,4 @@ def _step(model: Any, tx: Any, sizes: Sizes) -> tuple[Any, Any]:
         updates, state = tx.update(grads, state, variables)
         return (optax.apply_updates(variables, updates), state), value
 
-    return start(), step
+    return Step(start, step)
