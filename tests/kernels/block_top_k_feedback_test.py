@@ -160,6 +160,22 @@ def test_each_platform_gets_its_kernel_once(name, block, dtype):
     assert targets.custom_calls(name, step, g, m) == [targets.CALLS[name]]
 
 
+@pytest.mark.parametrize("name", MODULES)
+def test_rows_of_a_matrix(name):
+    g, m = (jnp.asarray(awkward(kind, 2 * BLOCK)).reshape(2, -1) for kind in ("normal", "ties"))
+
+    def step(g, m):
+        return kernels.block_top_k_feedback(g, m, KEEP, block=BLOCK)
+
+    assert targets.custom_calls(name, jax.vmap(step), g, m) == [targets.CALLS[name]]
+    with targets.interpreter(name) as options:
+        run = functools.partial(MODULES[name].block_top_k_feedback, **options)
+        found = jax.vmap(lambda g, m: run(g, m, KEEP, BLOCK, *LAST[name]))(g, m)
+    wanted = oracle(np.ravel(g), np.ravel(m), KEEP, BLOCK)
+    for a, b in zip(found, wanted, strict=True):
+        np.testing.assert_array_equal(np.ravel(a), b)
+
+
 def test_here_no_kernel_is_called():
     g = jnp.zeros(SIZE)
     step = jax.jit(functools.partial(kernels.block_top_k_feedback, k=KEEP, block=BLOCK))

@@ -132,3 +132,13 @@ def test_the_search_of_accelerators_finds_the_same(name, monkeypatch):
     for k in (1, 1000, 10_486, 500_000, 1 << 20):
         pattern = magnitude_patterns(found(jnp.asarray(values), jnp.int32(k)))
         assert int(pattern) == int(patterns[k - 1])
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_rows_of_a_matrix(name):
+    rows, thresholds = jnp.asarray(awkward(2 * 5000)).reshape(2, -1), probes(3)
+    count = jax.vmap(kernels.count_above, in_axes=(0, None))
+    assert targets.custom_calls(name, count, rows, thresholds) == [targets.CALLS[name]]
+    with targets.interpreter(name) as options:
+        count = jax.vmap(lambda row: MODULES[name].count_above(row, thresholds, **options))
+        assert count(rows).tolist() == [oracle(row, thresholds) for row in rows]

@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import lax
+from jax import custom_batching, lax
 from jax.experimental import pallas as pl
 
 from sparsetrain import varying
@@ -33,7 +33,7 @@ def block_top_k_feedback(
     spec = pl.BlockSpec((AT_ONCE,), lambda i: (i,))
     body = functools.partial(_body, size=g.size, block=block, k=k, keep_of_last=keep_of_last)
     axes = varying.axes_of(g, m)
-    kept, rest = pl.pallas_call(
+    run = pl.pallas_call(
         body,
         grid=(pl.cdiv(g.size, AT_ONCE),),
         in_specs=[spec, spec],
@@ -42,7 +42,9 @@ def block_top_k_feedback(
         # The interpreter cannot give away an array of which the last block is a part.
         input_output_aliases={} if options.get("interpret") else {1: 1},
         **options,
-    )(*varying.over(axes, (g, m)))
+    )
+    # Under vmap row by row: blocks of a matrix's row would not lie as a TPU has them.
+    kept, rest = custom_batching.sequential_vmap(run)(*varying.over(axes, (g, m)))
     return kept, rest
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from jax import lax
+from jax import custom_batching, lax
 from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 
@@ -31,7 +31,7 @@ def count_above(values: jax.Array, thresholds: jax.Array, **options: Any) -> jax
     shape = (thresholds.shape[0], *TILE)
     axes = varying.axes_of(values, thresholds)
     # Flat as it lies in memory, the last block cut short: slicing it off would copy all others.
-    counts = pl.pallas_call(
+    run = pl.pallas_call(
         functools.partial(_body, size=values.shape[0]),
         grid=(pl.cdiv(values.shape[0], CHUNK),),
         in_specs=[
@@ -41,7 +41,9 @@ def count_above(values: jax.Array, thresholds: jax.Array, **options: Any) -> jax
         out_specs=pl.BlockSpec(shape, lambda i: (0, 0, 0)),
         out_shape=varying.shaped(shape, jnp.int32, values, thresholds),
         **options,
-    )(*varying.over(axes, (thresholds, values)))
+    )
+    # Under vmap row by row: blocks of a matrix's row would not lie as a TPU has them.
+    counts = custom_batching.sequential_vmap(run)(*varying.over(axes, (thresholds, values)))
     return jnp.sum(counts, axis=(1, 2), dtype=jnp.int32)
 
 
