@@ -10,8 +10,7 @@ DEPTH = mosaic_gpu.DEPTH
 
 
 # The largest tile is that of large batches, which no interpreter multiplies in a test's time.
-@pytest.mark.parametrize("left_turned", [False, True])
-@pytest.mark.parametrize("right_turned", [False, True])
+@pytest.mark.parametrize(("left_turned", "right_turned"), [(False, True), (True, False)])
 def test_large_tiles_with_as_many_steps_as_a_list_says(left_turned, right_turned):
     steps = jnp.array([5, 0])
     a, b = products.normal(0, 256, 5 * DEPTH), products.normal(1, 5 * DEPTH, 256)
