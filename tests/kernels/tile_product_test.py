@@ -1,10 +1,12 @@
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from sparsetrain import kernels
 from sparsetrain.kernels import dispatch
 from sparsetrain.kernels.tile_product import Factor, mosaic_gpu
-from tests.kernels import products
+from tests.kernels import products, targets
 
 DEPTH = mosaic_gpu.DEPTH
 
@@ -38,3 +40,12 @@ def test_large_tiles_with_as_many_steps_as_a_list_says(left_turned, right_turned
     wanted[:, 128:] = 0
     products.assert_close(found, wanted, 5 * DEPTH)
     assert np.all(products.wide(found)[:, 128:] == 0)
+
+
+def test_of_hoppers_successor_no_instruction_of_hopper_is_asked():
+    g, w, blocks = products.normal(0, 8, 256), products.normal(1, 256, 128), jnp.array([1])
+    with jax.sharding.use_abstract_mesh(targets.described("NVIDIA B200", "gpu", 148)):
+        traced = jax.jit(kernels.block_column_matmul).trace(g, w, blocks)
+        assert targets.calls(traced.lower(lowering_platforms=("cuda",)).as_text()) == []
+        with pytest.raises(ValueError, match="'mosaic_gpu': NVIDIA B200 has no wgmma"):
+            kernels.block_column_matmul(g, w, blocks, implementation="mosaic_gpu")
