@@ -115,9 +115,7 @@ def test_gradients_are_those_of_the_rows_of_the_dense_product(axis):
 
 
 @pytest.mark.parametrize("axis", [0, 1])
-@pytest.mark.parametrize(
-    "size", [shapes.TENTH, shapes.TWENTIETH, shapes.WIDE_TWENTIETH, shapes.SMALL]
-)
+@pytest.mark.parametrize("size", [shapes.TENTH, shapes.WIDE_TWENTIETH, shapes.SMALL])
 @pytest.mark.parametrize("name", MODULES)
 def test_each_platform_gets_its_kernel_once_and_nothing_else_moves(name, size, axis):
     batch, outputs, inputs, block, chosen = size

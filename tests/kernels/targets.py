@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+import threading
 import warnings
 
 import jax
@@ -31,18 +32,43 @@ CALLS = {dispatch.MOSAIC_GPU: "mosaic_gpu_v2", dispatch.TPU: "tpu_custom_call"}
 
 @contextlib.contextmanager
 def interpreter(name):
-    """Options with which a kernel runs here, races looked for."""
-    if name == dispatch.TPU:
-        yield {"interpret": pltpu.InterpretParams(detect_races=True)}
-        return
-    with jax.sharding.use_abstract_mesh(H200), _transposed_operands():
-        yield {"interpret": InterpretGPUParams(detect_races=True)}
+    """Options with which a kernel runs here; a race between its threads and copies is an error."""
+    with _no_races():
+        if name == dispatch.TPU:
+            yield {"interpret": pltpu.InterpretParams(detect_races=True)}
+            return
+        with jax.sharding.use_abstract_mesh(H200), _as_later_versions():
+            yield {"interpret": InterpretGPUParams(detect_races=True)}
+            jax.effects_barrier()
 
 
 @contextlib.contextmanager
-def _transposed_operands():
-    """Teaches the GPU interpreter of JAX 0.10 what later ones know: products with transposed operands."""
-    from jax._src.pallas.mosaic.interpret import utils
+def _no_races():
+    """The interpreters only print what they find, and remember it of the last kernel."""
+    from jax._src.pallas.mosaic.interpret.race_detection_state import RaceDetectionState
+
+    found = []
+
+    def remember(state, attribute, value):
+        object.__setattr__(state, attribute, value)
+        if attribute == "races_found" and value:
+            found.append(state)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RaceDetectionState, "__setattr__", remember)
+        yield
+        jax.effects_barrier()
+    assert not found, "a race; see what was printed"
+
+
+@contextlib.contextmanager
+def _as_later_versions():
+    """Gives the GPU interpreter of JAX 0.10 what later ones have.
+
+    Products with transposed operands; and the program of the threads of a block compiled once, not anew in
+    every thread of every block, which would take most of the time.
+    """
+    from jax._src.pallas.mosaic.interpret import thread_map, utils
     from jax._src.pallas.mosaic_gpu.interpret.shared_memory import GPUSharedMemory
     from jax._src.state.types import TransposeTransform
 
@@ -64,9 +90,17 @@ def _transposed_operands():
         value, *about = read(memory, key, tuple(where), *rest, **more)
         return (value.T if isinstance(where, Turned) else value), *about
 
+    one_at_a_time, evaluate = threading.Lock(), jax.jit(jax.core.eval_jaxpr, static_argnums=0)
+
+    def run_compiled(jaxpr, consts, *args):
+        with one_at_a_time:
+            compiled = evaluate.trace(jaxpr, consts, *args).lower().compile()
+        compiled(consts, *args)
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(utils, "to_range", to_range_or_turned)
         patch.setattr(GPUSharedMemory, "get_buffer_content", read_turned)
+        patch.setattr(thread_map, "_run_jaxpr", run_compiled)
         yield
 
 

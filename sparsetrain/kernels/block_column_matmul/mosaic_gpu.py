@@ -26,7 +26,7 @@ def block_column_matmul(
       **options: of `plgpu.kernel`, such as `interpret`.
     """
     batch, inputs = g.shape[0], w.shape[1 - axis]
-    rows = row_tile(batch)
+    rows = row_tile(batch, inputs // COLUMNS)
     g = pad_rows(g, rows)
     dx = tile_product(
         *factors(g, w, block, axis, DEPTH),

@@ -61,7 +61,8 @@ def _along(
     a: jax.Array, w: jax.Array, live: Lists, block: int, is_transposed: bool, options: Any
 ) -> jax.Array:
     """a W or a W^T: for the tile j of the result along the live blocks of its row of the lists."""
-    rows, per_block, height = row_tile(a.shape[0]), block // DEPTH, a.shape[0]
+    height, columns, per_block = a.shape[0], live.counts.shape[0], block // DEPTH
+    rows = row_tile(height, columns)
     a = pad_rows(a, rows)
 
     def contracted(lists: Any, j: Any, step: Any) -> Any:
@@ -78,7 +79,7 @@ def _along(
         Factor(a, of_a),
         Factor(w, of_w, is_transposed),
         live,
-        grid=(a.shape[0] // rows, live.counts.shape[0]),
+        grid=(a.shape[0] // rows, columns),
         tile=(rows, block),
         steps=lambda lists, i, j: lists[1][j] * per_block,
         **options,

@@ -48,9 +48,11 @@ def block_top_k_feedback(
 
     grid: dict[str, Any] = {"grid": (g.size // block,), "grid_names": ("block",)}
     kept_type, rest_type = (varying.shaped(x.shape, x.dtype, g, m) for x in (g, m))
-    if not TAKES_REFERENCES or varying.axes_of(g, m):
+    axes = varying.axes_of(g, m)
+    if not TAKES_REFERENCES or axes:
         kept, rest = plgpu.kernel(body, out_type=[kept_type, rest_type], **grid, **options)(g, m)
-        return kept, rest
+        # They come back as the same on all devices, whatever type was asked for.
+        return varying.over(axes, (kept, rest))
     # A reference, so that the new memory is written where the old one was: a result of its own would
     # be copied into the buffer that was given away.
     memory = jax.new_ref(m)

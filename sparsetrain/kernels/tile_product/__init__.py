@@ -16,6 +16,7 @@ from sparsetrain.kernels import dispatch
 
 BLOCKS = (64, 128)  # of the kernels; XLA takes any
 NARROW = (jnp.bfloat16, jnp.float16)  # what matrix units multiply exactly and add in float32
+BLACKWELL = 10.0  # compute capability
 # (lists, *point of the grid) -> row and column of a tile, in tiles
 Place = Callable[..., tuple[Any, Any]]
 
@@ -87,7 +88,10 @@ def unfit(dtype: jnp.dtype, block: int) -> str | None:
         return f"{dtype} is not what the matrix units multiply exactly (bfloat16, float16)"
     if block not in BLOCKS:
         return f"block={block} is not one of {', '.join(map(str, BLOCKS))}"
-    if dispatch.target().platform == "tpu":
+    where = dispatch.target()
+    if where.platform == "gpu" and (where.capability or 0) >= BLACKWELL:
+        return f"{where.kind} has no wgmma, the products of Hopper alone"
+    if where.platform == "tpu":
         if dtype != jnp.bfloat16:
             return f"a TPU has no {dtype}, give bfloat16"
         if block != BLOCKS[-1]:
