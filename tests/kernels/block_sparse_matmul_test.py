@@ -210,3 +210,16 @@ def test_what_cannot_be_is_refused(changed, error, text):
     plain = {"x": jnp.zeros((2, 4)), "w": jnp.zeros((4, 6)), "live": jnp.ones((2, 2), bool)}
     with pytest.raises(error, match=text):
         kernels.block_sparse_matmul(**(plain | changed))
+
+
+@pytest.mark.parametrize("name", targets.MESHES)
+def test_examples_by_vmap(name):
+    """Gradients of each example: the live blocks are the same for all."""
+    x, w = jnp.zeros((2, 128, 128), jnp.bfloat16), jnp.zeros((128, 256), jnp.bfloat16)
+    live = jnp.ones((1, 2), bool)
+
+    def loss(x, w):
+        return kernels.block_sparse_matmul(x, w, live).astype(jnp.float32).sum()
+
+    of_each = jax.vmap(jax.grad(loss, (0, 1)), in_axes=(0, None))
+    assert targets.custom_calls(name, of_each, x, w) == 2 * [targets.CALLS[name]]

@@ -1,9 +1,11 @@
 """On a TPU: the grid walks along the live blocks, however many there are; of the dead ones no step is made."""
 
+import functools
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import custom_batching
 
 from sparsetrain.kernels.block_sparse_matmul.live import walk
 from sparsetrain.kernels.tile_product import Factor, pad_rows
@@ -45,6 +47,14 @@ def weight_gradient(x: jax.Array, dy: jax.Array, live: jax.Array, **options: Any
       live: bool [I / 128, O / 128].
       **options: of `pallas_call`, such as `interpret`.
     """
+    # Under vmap one after the other: a result that is written into zeros has no further axis.
+    run = custom_batching.sequential_vmap(functools.partial(_weight_gradient, options))
+    return run(x, dy, live)
+
+
+def _weight_gradient(
+    options: dict[str, Any], x: jax.Array, dy: jax.Array, live: jax.Array
+) -> jax.Array:
     shape, across = (x.shape[1], dy.shape[1]), live.shape[1]
     block = shape[1] // across
     depth = row_tile(x.shape[0], DEPTH)
