@@ -1,9 +1,13 @@
 """Blocks of neighbouring columns: what the two products over chosen blocks, K3 and K4, have in common."""
 
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
-from sparsetrain.kernels import tile_product
+from sparsetrain.kernels import dispatch, tile_product
 
 TILE = 128  # of the inputs in the kernels
 
@@ -71,3 +75,38 @@ def unfit(g: jax.Array, inputs: int, block: int) -> str | None:
     if inputs % TILE or not inputs:
         return f"{inputs} inputs are no multiple of {TILE}"
     return tile_product.unfit(g.dtype, block)
+
+
+def differentiable(run: Mapping[str, Callable[..., jax.Array]]) -> Callable[..., jax.Array]:
+    """One of several implementations, each with the gradients of the plain one.
+
+    Args:
+      run: name -> (g, other operand, blocks, block, axis) -> product.
+
+    Returns:
+      (name, block, axis, g, other operand, blocks) -> product.
+
+    Example:
+      >>> product = differentiable({"xla": lambda g, x, blocks, block, axis: g * x})
+      >>> float(jax.grad(product, 3)("xla", 1, 0, 2.0, 3.0, jnp.array([0])))
+      3.0
+    """
+
+    @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
+    def product(
+        chosen: str, block: int, axis: int, g: jax.Array, other: jax.Array, blocks: jax.Array
+    ) -> jax.Array:
+        return run[chosen](g, other, blocks, block, axis)
+
+    def forward(chosen: str, block: int, axis: int, *operands: jax.Array) -> tuple[jax.Array, Any]:
+        return product(chosen, block, axis, *operands), operands
+
+    def backward(chosen: str, block: int, axis: int, operands: Any, cotangent: jax.Array) -> Any:
+        del chosen
+        g, other, blocks = operands
+        plain = run[dispatch.XLA]
+        _, pull = jax.vjp(lambda g, other: plain(g, other, blocks, block, axis), g, other)
+        return *pull(cotangent), None
+
+    product.defvjp(forward, backward)
+    return product

@@ -3,20 +3,17 @@
 dx = G[:, S] W[S, :],    S = the columns of the chosen blocks
 """
 
-import functools
-from collections.abc import Callable
-from typing import Any
-
 import jax
 
 from sparsetrain.kernels import column_blocks, dispatch
 from sparsetrain.kernels.block_column_matmul import mosaic_gpu, reference, tpu
 
-_RUN: dict[str, Callable[..., jax.Array]] = {
+_RUN = {
     dispatch.XLA: reference.block_column_matmul,
     dispatch.MOSAIC_GPU: mosaic_gpu.block_column_matmul,
     dispatch.TPU: tpu.block_column_matmul,
 }
+_product = column_blocks.differentiable(_RUN)
 
 
 def block_column_matmul(
@@ -60,24 +57,3 @@ def block_column_matmul(
     unfit = column_blocks.unfit(g, w.shape[1 - axis], block)
     chosen = dispatch.choose(implementation, (dispatch.MOSAIC_GPU, dispatch.TPU), unfit)
     return _product(chosen, block, axis, g, w, blocks)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
-def _product(
-    chosen: str, block: int, axis: int, g: jax.Array, w: jax.Array, blocks: jax.Array
-) -> jax.Array:
-    return _RUN[chosen](g, w, blocks, block, axis)
-
-
-def _forward(chosen: str, block: int, axis: int, *operands: jax.Array) -> tuple[jax.Array, Any]:
-    return _product(chosen, block, axis, *operands), operands
-
-
-def _backward(chosen: str, block: int, axis: int, operands: Any, cotangent: jax.Array) -> Any:
-    del chosen
-    g, w, blocks = operands
-    _, pull = jax.vjp(lambda g, w: reference.block_column_matmul(g, w, blocks, block, axis), g, w)
-    return *pull(cotangent), None
-
-
-_product.defvjp(_forward, _backward)

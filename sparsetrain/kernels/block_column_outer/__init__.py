@@ -3,20 +3,17 @@
 dW[S, :] = G[:, S]^T X,    S = the columns of the chosen blocks
 """
 
-import functools
-from collections.abc import Callable
-from typing import Any
-
 import jax
 
 from sparsetrain.kernels import column_blocks, dispatch
 from sparsetrain.kernels.block_column_outer import mosaic_gpu, reference, tpu
 
-_RUN: dict[str, Callable[..., jax.Array]] = {
+_RUN = {
     dispatch.XLA: reference.block_column_outer,
     dispatch.MOSAIC_GPU: mosaic_gpu.block_column_outer,
     dispatch.TPU: tpu.block_column_outer,
 }
+_product = column_blocks.differentiable(_RUN)
 
 
 def block_column_outer(
@@ -63,24 +60,3 @@ def block_column_outer(
     unfit = column_blocks.unfit(g, x.shape[1], block)
     chosen = dispatch.choose(implementation, (dispatch.MOSAIC_GPU, dispatch.TPU), unfit)
     return _product(chosen, block, axis, g, x, blocks)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1, 2))
-def _product(
-    chosen: str, block: int, axis: int, g: jax.Array, x: jax.Array, blocks: jax.Array
-) -> jax.Array:
-    return _RUN[chosen](g, x, blocks, block, axis)
-
-
-def _forward(chosen: str, block: int, axis: int, *operands: jax.Array) -> tuple[jax.Array, Any]:
-    return _product(chosen, block, axis, *operands), operands
-
-
-def _backward(chosen: str, block: int, axis: int, operands: Any, cotangent: jax.Array) -> Any:
-    del chosen
-    g, x, blocks = operands
-    _, pull = jax.vjp(lambda g, x: reference.block_column_outer(g, x, blocks, block, axis), g, x)
-    return *pull(cotangent), None
-
-
-_product.defvjp(_forward, _backward)
