@@ -70,7 +70,7 @@ def padded(
     return matrix
 
 
-def bounds(lengths: Sequence[int], count: int) -> tuple[int, ...]:
+def bounds(lengths: Sequence[int] | np.ndarray, count: int) -> tuple[int, ...]:
     """Lengths of rows that leave the least to padding, by dynamic programming.
 
     Args:
@@ -103,7 +103,7 @@ def bounds(lengths: Sequence[int], count: int) -> tuple[int, ...]:
 
 
 def batches(
-    lengths: Sequence[int],
+    lengths: Sequence[int] | np.ndarray,
     batch_size: int,
     bounds: Sequence[int],
     key: jax.Array | None = None,

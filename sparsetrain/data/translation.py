@@ -94,7 +94,8 @@ def prepare(corpus: Corpus, least: int = 2, size: int | None = None) -> Translat
         )
 
     references = tuple(map(tokens, corpus.test.german))
-    return Translation(english, german, *map(numbers, corpus), references)
+    train, validation, test = map(numbers, corpus)
+    return Translation(english, german, train, validation, test, references)
 
 
 def batches(
