@@ -1,4 +1,4 @@
-"""Dependency parsing: what a transition parser is trained on, how it parses, how it is scored."""
+"""Dependency parsing: what a transition parser is trained on, and how it parses."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
@@ -11,7 +11,6 @@ from sparsetrain.data.parser_features import FEATURES, features
 from sparsetrain.data.vocabulary import PAD, UNKNOWN, Vocabulary
 
 ROOT = "<root>"
-PUNCTUATION = "PUNCT"
 
 
 class Trees(NamedTuple):
@@ -67,20 +66,6 @@ class Examples(NamedTuple):
     features: np.ndarray
     actions: np.ndarray
     legal: np.ndarray
-
-
-class Attachment(NamedTuple):
-    """Shares of words with the right head.
-
-    Attributes:
-      unlabelled: UAS, in 0..1.
-      labelled: LAS, with the right relation too.
-      words: how many were counted.
-    """
-
-    unlabelled: float
-    labelled: float
-    words: int
 
 
 def prepare(treebank: Treebank, least: int = 2, subtypes: bool = False) -> Parsing:
@@ -208,46 +193,6 @@ def parse(
         ):
             heads[row], relations[row] = head[1 : length + 1], name[1 : length + 1]
     return tuple(heads), tuple(relations)
-
-
-def attachment(
-    task: Parsing,
-    trees: Trees,
-    heads: Sequence[np.ndarray],
-    relations: Sequence[np.ndarray],
-    punctuation: bool = False,
-) -> Attachment:
-    """Scores parses against the right trees.
-
-    Words tagged PUNCT are left out, as is usual for the Penn Treebank and in the papers; the shared
-    tasks on Universal Dependencies count them. Trees that are not projective count.
-
-    Args:
-      task: the vocabularies.
-      trees: right heads and relations.
-      heads: int32[n] of each sentence.
-      relations: the same, of the relations.
-      punctuation: whether punctuation counts too.
-
-    Returns:
-      `Attachment`.
-
-    Example:
-      >>> part = (Sentence(("We", "see"), ("PRON", "VERB"), (2, 0), ("nsubj", "root")),)
-      >>> task = prepare(Treebank(part, part, part), least=1)
-      >>> attachment(task, task.test, [np.array([0, 0])], task.test.relations)
-      Attachment(unlabelled=0.5, labelled=0.5, words=2)
-    """
-    tags, right, names = (
-        np.concatenate(part) for part in (trees.tags, trees.heads, trees.relations)
-    )
-    counted = np.ones(len(tags), bool)
-    if not punctuation:
-        counted = tags != task.tags.numbers.get(PUNCTUATION, -1)
-    same = (np.concatenate(heads) == right) & counted
-    named = same & (np.concatenate(relations) == names)
-    words = int(counted.sum())
-    return Attachment(float(same.sum() / words), float(named.sum() / words), words)
 
 
 def _chunks(trees: Trees, rows: np.ndarray, together: int) -> Iterator[np.ndarray]:

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from sparsetrain.data import conllu, parsing
+from sparsetrain.data.attachment import attachment
 from sparsetrain.data.conllu import Sentence, Treebank
 
 
@@ -58,17 +59,8 @@ def test_a_parser_that_knows_all_states_is_right():
     heads, relations = parsing.parse(by_heart(task, task.test), task, task.test, together=2)
     for found, right in zip(heads, task.test.heads, strict=True):
         np.testing.assert_array_equal(found, right)
-    assert parsing.attachment(task, task.test, heads, relations) == (1.0, 1.0, 5)
-    assert parsing.attachment(task, task.test, heads, relations, punctuation=True).words == 6
-
-
-def test_scores_by_hand():
-    task = task_of(TRAIN[0], TRAIN[2])
-    heads = [np.array([3, 0, 2, 1]), np.array([0, 1])]
-    relations = [task.test.relations[0], np.array([0, 0])]
-    # Of a b c . the first head is wrong, and "." counts only if asked for.
-    assert parsing.attachment(task, task.test, heads, relations) == (4 / 5, 3 / 5, 5)
-    assert parsing.attachment(task, task.test, heads, relations, True) == (4 / 6, 3 / 6, 6)
+    assert attachment(task, task.test, heads, relations) == (1.0, 1.0, 5)
+    assert attachment(task, task.test, heads, relations, punctuation=True).words == 6
 
 
 def test_relations_that_training_has_not():
@@ -91,5 +83,5 @@ def test_the_real_treebank(data_dir):
     weights = np.random.default_rng(0).normal(size=(48, task.actions))
     heads, relations = parsing.parse(lambda features: features @ weights, task, task.test)
     assert all(np.count_nonzero(found == 0) == 1 for found in heads)
-    scores = parsing.attachment(task, task.test, heads, relations)
+    scores = attachment(task, task.test, heads, relations)
     assert 0.05 < scores.unlabelled < 0.5 and scores.words == 21_998
