@@ -1,6 +1,7 @@
 """CIFAR-10 as JPEG files: one archive of class folders, decoded in memory."""
 
 import io
+import lzma
 import tarfile
 from pathlib import Path
 
@@ -32,7 +33,7 @@ def load(folder: Path, limit: int | None = None) -> Dataset:
 
     Raises:
       FileNotFoundError: no archive there.
-      ValueError: the archive is damaged, or a class has no images.
+      ValueError: the archive is damaged, or a class lacks images.
       ImportError: Pillow is absent.
 
     Example:
@@ -63,7 +64,7 @@ def load(folder: Path, limit: int | None = None) -> Dataset:
                     raise ValueError(f"{member.name} has {image.size} pixels, not 32 x 32")
                 part, number, label = place
                 found[part][number, label] = np.asarray(image)
-    except (tarfile.TarError, EOFError, OSError, ValueError) as error:
+    except (tarfile.TarError, lzma.LZMAError, EOFError, OSError, ValueError) as error:
         raise ValueError(
             f"{path} is damaged ({error}): fetch the archive of class folders again"
         ) from error
@@ -86,4 +87,10 @@ def _split(images: dict[tuple[int, int], np.ndarray], path: Path, part: str) -> 
         raise ValueError(f"{path} has no images in {part}/ of {names}: give the whole archive")
     order = sorted(images)
     labels = np.array([label for _, label in order], np.int32)
+    # `tarfile` takes some damage for the end of the archive.
+    if len(each := set(np.bincount(labels).tolist())) > 1:
+        raise ValueError(
+            f"{path} is damaged: its classes have from {min(each)} to {max(each)} images in {part}/, not "
+            "all the same; fetch the archive of class folders again"
+        )
     return Split(np.stack([images[key] for key in order]), labels)

@@ -1,8 +1,9 @@
 """Multi30k: English captions with their German translations, a sentence a line."""
 
-import gzip
 from pathlib import Path
 from typing import NamedTuple
+
+from sparsetrain.data import files
 
 NAME = "multi30k-en-de"
 PARTS = {"train": "train", "validation": "val", "test": "test_2016_flickr"}
@@ -45,6 +46,7 @@ def load(folder: Path) -> Corpus:
 
     Raises:
       FileNotFoundError: a file is not there.
+      DamagedError: a file is cut.
       ValueError: the two languages of a part have different numbers of sentences.
 
     Reference: Elliott et al., Multi30K: Multilingual English-German Image Descriptions (arXiv
@@ -54,30 +56,19 @@ def load(folder: Path) -> Corpus:
       >>> load(Path("nowhere"))
       Traceback (most recent call last):
           ...
-      FileNotFoundError: nowhere holds no train.en.gz: put the files of Multi30k, task 1, there
+      FileNotFoundError: nowhere holds no train.en (nor train.en.gz): put the file there
     """
     return Corpus(**{name: _pairs(folder, stem) for name, stem in PARTS.items()})
 
 
 def _pairs(folder: Path, stem: str) -> Pairs:
-    english, german = (_lines(folder, f"{stem}.{language}.gz") for language in ("en", "de"))
+    english, german = (
+        tuple(line.strip() for line in files.lines(files.find(folder, f"{stem}.{language}.gz")))
+        for language in ("en", "de")
+    )
     if len(english) != len(german):
         raise ValueError(
             f"{folder}: {stem} has {len(english)} English and {len(german)} German sentences; "
             "take both files from the same release"
         )
     return Pairs(english, german)
-
-
-def _lines(folder: Path, name: str) -> tuple[str, ...]:
-    packed, plain = folder / name, folder / name.removesuffix(".gz")
-    if packed.is_file():
-        text = gzip.decompress(packed.read_bytes()).decode("utf-8")
-    elif plain.is_file():
-        text = plain.read_text(encoding="utf-8")
-    else:
-        raise FileNotFoundError(
-            f"{folder} holds no {name}: put the files of Multi30k, task 1, there"
-        )
-    # Not `splitlines`: some captions hold characters that it takes for ends of lines.
-    return tuple(line.strip() for line in text.removesuffix("\n").split("\n"))

@@ -6,6 +6,7 @@ TensorFlow.
 
 import importlib.util
 import os
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,24 +36,42 @@ def read_directory(folder: str | os.PathLike[str]) -> Dataset:
       ImportError: tensorflow-datasets is absent.
       ValueError: another format, or splits or features of other names.
     """
+    return _collected(open_splits(folder, ("train", "test")).values(), str(folder))
+
+
+def open_splits(folder: str | os.PathLike[str], splits: Sequence[str]) -> dict[str, Any]:
+    """Opens splits of one prepared data set and version; an example is read when it is asked for.
+
+    Args:
+      folder: holds `dataset_info.json` and array_record files.
+      splits: names of those wanted.
+
+    Returns:
+      Split -> its examples: `len`, `[i]` and `__getitems__([i, ...])` give dicts of NumPy arrays, or
+      lists of them where an example has several, such as boxes.
+
+    Raises:
+      ImportError: tensorflow-datasets is absent.
+      ValueError: another format, or a split is not there.
+    """
     if importlib.util.find_spec("tensorflow_datasets") is None:
         raise ImportError(f"{folder} is prepared by tensorflow-datasets, which is absent: {EXTRA}")
     import tensorflow_datasets as tfds
 
     builder = tfds.builder_from_directory(str(folder))
-    absent = {"train", "test"} - set(builder.info.splits)
+    absent = set(splits) - set(builder.info.splits)
     if absent:
         raise ValueError(
             f"{folder} has no split {sorted(absent)}, only {sorted(builder.info.splits)}: "
-            "prepare the data set with the splits train and test"
+            f"prepare the data set with the splits {' and '.join(splits)}"
         )
     try:
-        sources = builder.as_data_source(split=["train", "test"])
+        sources = builder.as_data_source(split=list(splits))
     except NotImplementedError as error:
         raise ValueError(
             f"{folder} is not prepared for random access: prepare it with file_format='array_record'"
         ) from error
-    return _collected(sources, str(folder))
+    return dict(zip(splits, sources, strict=True))
 
 
 def find(name: str) -> Dataset | None:
@@ -74,16 +93,29 @@ def find(name: str) -> Dataset | None:
     """
     if importlib.util.find_spec("tensorflow_datasets") is None:
         return None
+    folder = newest(name)
+    return read_directory(folder) if folder else None
+
+
+def newest(name: str) -> Path | None:
+    """Folder of the newest version that tensorflow-datasets keeps, or None.
+
+    Args:
+      name: as in the catalogue, with its configuration where it has one, such as "coco/2017".
+
+    Returns:
+      A folder that `is_prepared`.
+    """
     place = Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser() / name
     versions = {
         tuple(map(int, folder.name.split("."))): folder
         for folder in place.glob("*.*.*")
         if folder.name.replace(".", "").isdecimal() and is_prepared(folder)
     }
-    return read_directory(versions[max(versions)]) if versions else None
+    return versions[max(versions)] if versions else None
 
 
-def _collected(sources: Any, origin: str) -> Dataset:
+def _collected(sources: Iterable[Any], origin: str) -> Dataset:
     parts = []
     for source in sources:
         # One call for all examples; one by one costs three times as much.

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 from typing import NamedTuple
 
-from sparsetrain.data import cifar10_jpeg, digits, idx, prepared
+from sparsetrain.data import cifar10_jpeg, cifar10_png, digits, idx, prepared
 from sparsetrain.data.dataset import Dataset, hold_out
 
 
@@ -12,13 +12,13 @@ class Origin(NamedTuple):
     """How the files of a data set are called.
 
     Attributes:
-      train: files of training images and labels.
+      train: files of training images and labels; empty where only prepared folders are read.
       test: files of test images and labels.
       catalogue: name in the catalogue of tensorflow-datasets.
     """
 
-    train: tuple[str, str]
-    test: tuple[str, str]
+    train: tuple[str, ...]
+    test: tuple[str, ...]
     catalogue: str
 
 
@@ -26,6 +26,7 @@ _TRAIN = ("train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz")
 _TEST = ("t10k-images-idx3-ubyte.gz", "t10k-labels-idx1-ubyte.gz")
 
 ORIGINS = {
+    "cifar10": Origin((), (), "cifar10"),
     "fashion-mnist": Origin(_TRAIN, _TEST, "fashion_mnist"),
     "mnist": Origin(_TRAIN, _TEST, "mnist"),
 }
@@ -39,10 +40,11 @@ def load(name: str, path: str | os.PathLike[str] | None = None) -> Dataset:
     taken, and an error in it is not passed over.
 
     Args:
-      name: "digits", which ship inside scikit-learn, "mnist", "fashion-mnist" or "cifar10-jpeg".
+      name: "digits", which ship inside scikit-learn, "mnist", "fashion-mnist", "cifar10-jpeg",
+        "cifar10-png-subset", or "cifar10", which tensorflow-datasets alone has.
       path: folder with the four idx files of the data set (a file may lack its ".gz" if it is
-        unpacked), or with `cifar10-jpeg.tar.xz`, or one that tensorflow-datasets has prepared. None
-        searches the other places.
+        unpacked), with `cifar10-jpeg.tar.xz` or the PNG files, or one that tensorflow-datasets has
+        prepared. None searches the other places.
 
     Returns:
       `Dataset` with images uint8[N, H, W, C] and labels int32[N]. MNIST and Fashion-MNIST are split
@@ -67,8 +69,10 @@ def load(name: str, path: str | os.PathLike[str] | None = None) -> Dataset:
     if name == cifar10_jpeg.NAME:
         folder = Path(os.environ.get("SPARSETRAIN_DATA", "")) / name if path is None else Path(path)
         return cifar10_jpeg.load(folder.expanduser())
+    if name == cifar10_png.NAME:
+        return cifar10_png.load(path)
     if name not in ORIGINS:
-        known = ", ".join(sorted([*ORIGINS, cifar10_jpeg.NAME, "digits"]))
+        known = ", ".join(sorted([*ORIGINS, cifar10_jpeg.NAME, cifar10_png.NAME, "digits"]))
         raise ValueError(f"name={name!r} is an unknown data set; choose one of {known}")
     origin = ORIGINS[name]
     if path is not None:
@@ -95,6 +99,10 @@ def _read(folder: Path, origin: Origin) -> Dataset:
     if prepared.is_prepared(folder):
         return prepared.read_directory(folder)
     names = (*origin.train, *origin.test)
+    if not names:
+        raise FileNotFoundError(
+            f"{folder} lacks {_listed(origin)}: give the folder of a prepared version"
+        )
     files = {name: file for name in names if (file := _file(folder, name))}
     missing = [name for name in names if name not in files]
     if missing:
@@ -116,4 +124,5 @@ def _file(folder: Path, name: str) -> Path | None:
 
 
 def _listed(origin: Origin) -> str:
-    return ", ".join((*origin.train, *origin.test))
+    files = ", ".join((*origin.train, *origin.test))
+    return files or f"dataset_info.json and the array_record files of {origin.catalogue!r}"

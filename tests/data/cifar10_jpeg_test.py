@@ -49,8 +49,23 @@ def test_damaged_archives(tmp_path):
     with pytest.raises(ValueError, match="not 32 x 32"):
         cifar10_jpeg.load(archive(tmp_path, size=16))
     path = archive(tmp_path) / cifar10_jpeg.ARCHIVE
-    path.write_bytes(path.read_bytes()[:1000])
-    with pytest.raises(ValueError, match="damaged"):
+    whole = path.read_bytes()
+    middle = len(whole) // 2
+    for content in (whole[:1000], whole[:middle] + b"\0" * 50 + whole[middle + 50 :]):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match="damaged"):
+            cifar10_jpeg.load(tmp_path)
+
+
+def test_classes_that_lack_images(tmp_path):
+    path = archive(tmp_path) / cifar10_jpeg.ARCHIVE
+    with tarfile.open(path) as tar:
+        members = [(member, tar.extractfile(member).read()) for member in tar]
+    with tarfile.open(path, "w:xz") as tar:
+        # Without the note and the last truck.
+        for member, content in members[:-2]:
+            tar.addfile(member, io.BytesIO(content))
+    with pytest.raises(ValueError, match=r"from 2 to 3 images in test/"):
         cifar10_jpeg.load(tmp_path)
 
 

@@ -3,6 +3,7 @@ import gzip
 import pytest
 
 from sparsetrain.data import multi30k
+from sparsetrain.data.files import DamagedError
 
 
 def files(folder, german=3):
@@ -28,6 +29,10 @@ def test_files_that_are_missing_or_do_not_fit(tmp_path):
         multi30k.load(tmp_path)
     with pytest.raises(ValueError, match="3 English and 2 German"):
         multi30k.load(files(tmp_path, german=2))
+    path = files(tmp_path) / "train.de.gz"
+    path.write_bytes(path.read_bytes()[:-6])
+    with pytest.raises(DamagedError, match=r"train\.de\.gz is a truncated"):
+        multi30k.load(tmp_path)
 
 
 def test_the_real_files(data_dir):

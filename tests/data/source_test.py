@@ -61,10 +61,11 @@ def test_order_of_places(tmp_path, monkeypatch):
 
 
 def test_each_name_has_its_folder(tmp_path, monkeypatch):
-    for first, name in enumerate(source.ORIGINS):
+    of_files = [name for name, origin in source.ORIGINS.items() if origin.train]
+    for first, name in enumerate(of_files):
         make(tmp_path / name, first=first)
     monkeypatch.setenv("SPARSETRAIN_DATA", str(tmp_path))
-    assert [first_label(data.load(name)) for name in source.ORIGINS] == [0, 1]
+    assert [first_label(data.load(name)) for name in of_files] == [0, 1]
 
 
 def test_unpacked_files_are_read(tmp_path):
@@ -169,3 +170,10 @@ def test_fashion_mnist(data_dir):
     assert np.bincount(found.test.labels).tolist() == [1000] * 10
     pixels = np.concatenate([found.train.images, found.validation.images])
     assert (round(pixels.mean() / 255, 4), round(pixels.std() / 255, 4)) == (0.2860, 0.3530)
+
+
+def test_cifar10_is_prepared_or_nowhere(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"put dataset_info\.json and the .* of 'cifar10'"):
+        data.load("cifar10")
+    with pytest.raises(FileNotFoundError, match="give the folder of a prepared version"):
+        data.load("cifar10", tmp_path)
