@@ -5,6 +5,23 @@ from sparsetrain.models.lenet5 import LeNet5
 from sparsetrain.models.mlp import MLP
 from sparsetrain.models.resnet import ResNet
 from sparsetrain.models.resnet50 import ResNet50
+from sparsetrain.models.tagger import Tagger
+from sparsetrain.models.text_cnn import TextCNN
 from sparsetrain.models.transformer import Transformer
+from sparsetrain.models.transition_parser import TransitionParser
+from sparsetrain.models.vgg16 import VGG16
+from sparsetrain.models.word_lstm import WordLSTM
 
-__all__ = ["MLP", "CharLSTM", "LeNet5", "ResNet", "ResNet50", "Transformer"]
+__all__ = [
+    "MLP",
+    "VGG16",
+    "CharLSTM",
+    "LeNet5",
+    "ResNet",
+    "ResNet50",
+    "Tagger",
+    "TextCNN",
+    "Transformer",
+    "TransitionParser",
+    "WordLSTM",
+]
