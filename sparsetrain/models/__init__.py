@@ -1,10 +1,12 @@
 """Plain models that know nothing of sparsity."""
 
+from sparsetrain.models.beam_search import beam_search
 from sparsetrain.models.char_lstm import CharLSTM
 from sparsetrain.models.lenet5 import LeNet5
 from sparsetrain.models.mlp import MLP
 from sparsetrain.models.resnet import ResNet
 from sparsetrain.models.resnet50 import ResNet50
+from sparsetrain.models.seq2seq import Seq2Seq, translate
 from sparsetrain.models.tagger import Tagger
 from sparsetrain.models.text_cnn import TextCNN
 from sparsetrain.models.transformer import Transformer
@@ -19,9 +21,12 @@ __all__ = [
     "LeNet5",
     "ResNet",
     "ResNet50",
+    "Seq2Seq",
     "Tagger",
     "TextCNN",
     "Transformer",
     "TransitionParser",
     "WordLSTM",
+    "beam_search",
+    "translate",
 ]
