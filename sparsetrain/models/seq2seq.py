@@ -219,7 +219,8 @@ def translate(
     memory = jax.tree.map(lambda leaf: jnp.repeat(leaf, beam, 0), memory)
 
     def step(state: State, tokens: jax.Array) -> tuple[jax.Array, State]:
-        return model.apply(variables, state, tokens, memory, method="step")
+        logits, state = model.apply(variables, state, tokens, memory, method="step")
+        return logits, state
 
     return beam_search(
         step,
