@@ -219,8 +219,8 @@ def translate(
     memory = jax.tree.map(lambda leaf: jnp.repeat(leaf, beam, 0), memory)
 
     def step(state: State, tokens: jax.Array) -> tuple[jax.Array, State]:
-        logits, state = model.apply(variables, state, tokens, memory, method="step")
-        return logits, state
+        said: Any = model.apply(variables, state, tokens, memory, method="step")
+        return said
 
     return beam_search(
         step,
