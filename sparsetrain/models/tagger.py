@@ -36,8 +36,7 @@ class Tagger(nn.Module):
     Example:
       >>> import jax.numpy as jnp
       >>> model, tokens = Tagger(symbols=9, tags=3, embedding=4, hidden=5), jnp.array([[4, 7, 0]])
-      >>> params = model.init(jax.random.key(0), tokens)
-      >>> model.apply(params, tokens).shape
+      >>> jax.eval_shape(model.init_with_output, jax.random.key(0), tokens)[0].shape
       (1, 3, 3)
     """
 

@@ -41,8 +41,8 @@ class TransitionParser(nn.Module):
     Example:
       >>> model = TransitionParser(words=50, tags=9, transitions=3, embedding=4, hidden=6)
       >>> words, tags = jnp.zeros([2, 18], int), jnp.zeros([2, 18], int)
-      >>> params = model.init(jax.random.key(0), words, tags)
-      >>> model.apply(params, words, tags).shape, params["params"]["hidden"]["kernel"].shape
+      >>> logits, variables = jax.eval_shape(model.init_with_output, jax.random.key(0), words, tags)
+      >>> logits.shape, variables["params"]["hidden"]["kernel"].shape
       ((2, 3), (144, 6))
     """
 

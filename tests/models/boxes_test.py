@@ -59,11 +59,11 @@ def test_offsets_and_back():
     np.testing.assert_allclose(boxes.to_corners(boxes.to_centres(corners)), corners, atol=1e-6)
 
 
-@pytest.mark.parametrize("key", range(4))
+@pytest.mark.parametrize("key", range(3))
 def test_match_one_after_another(key):
     defaults = np.asarray(boxes.to_centres(random_corners(9, 40)))
     corners, labels = random_corners(key, 6), np.array([3, 1, 2, 5, 0, 0])
-    offsets, found = boxes.match(corners, labels, defaults, threshold=0.3)
+    offsets, found = jax.jit(boxes.match)(corners, labels, defaults, 0.3)
     owner = {}
     as_corners = np.asarray(boxes.to_corners(defaults))
     for d in range(40):
@@ -83,5 +83,5 @@ def test_match_one_after_another(key):
 
 
 def test_an_image_without_objects_is_background():
-    offsets, labels = boxes.match(jnp.zeros((2, 4)), jnp.zeros(2, int), boxes.default_boxes())
+    offsets, labels = boxes.match(jnp.zeros((2, 4)), jnp.zeros(2, int), jnp.full((3, 4), 0.5))
     assert not offsets.any() and not labels.any()

@@ -12,9 +12,10 @@ import pytest
 
 from sparsetrain import backward, compress, masks, models, tree
 from sparsetrain.models import boxes, detection
+from tests.models.start import start
 
 STEPS = 40
-KEYS = [jax.random.key(i) for i in range(8)]
+KEYS = [jax.random.key(i) for i in range(3)]
 
 
 def symbols(key: int, *shape: int, below: int = 7) -> jax.Array:
@@ -148,22 +149,6 @@ CASES = {
 }
 
 
-def start(shapes: Any) -> Any:
-    """Variables without running an initializer, which would take as long to compile as training."""
-    rng = np.random.default_rng(0)
-
-    def leaf(path: str, shape: tuple[int, ...]) -> np.ndarray:
-        if path.startswith("memory") or path.endswith(("bias", "mean")):
-            return np.zeros(shape, np.float32)
-        if path.endswith(("scale", "var")):
-            return np.ones(shape, np.float32)
-        return rng.normal(0, np.prod(shape[:-1]) ** -0.5, shape).astype(np.float32)
-
-    leaves, structure = jax.tree.flatten(shapes)
-    values = [leaf(path, x.shape) for path, x in zip(tree.paths(shapes), leaves, strict=True)]
-    return jax.tree.unflatten(structure, values)
-
-
 @pytest.mark.parametrize("name", CASES)
 def test_a_tiny_one_trains_with_all_three_levers(name):
     case = CASES[name]
@@ -191,7 +176,7 @@ def test_a_tiny_one_trains_with_all_three_levers(name):
 
         return jax.lax.scan(step, (variables, state), length=STEPS)
 
-    (variables, state), losses = train(start(jax.eval_shape(model.init, KEYS[3], *case.inputs)))
+    (variables, state), losses = train(start(model, *case.inputs))
     assert np.isfinite(losses).all()
     assert losses[-3:].mean() < 0.8 * losses[0], losses
     for path, memory in zip(

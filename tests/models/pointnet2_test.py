@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from sparsetrain.models import PointNet2, pointnet2
+from tests.models.start import start
 
 SMALL = PointNet2(
     parts=3,
@@ -62,7 +63,7 @@ def test_the_order_of_points_does_not_matter():
     category = jnp.array([0, 1])
     # Balls take their first points, which is an order: here each has room for all.
     model = SMALL.clone(levels=((8, ((1.0, 16, (5,)),)),))
-    variables = jax.jit(model.init)(jax.random.key(1), points, category)
+    variables = start(model, points, category)
     apply = jax.jit(model.apply)
     logits = apply(variables, points, category)
     # The first point stays: the farthest ones start there.
@@ -73,9 +74,9 @@ def test_the_order_of_points_does_not_matter():
     assert not np.allclose(apply(variables, points, 1 - category), logits, atol=1e-5)
 
 
-def test_two_scales_stand_side_by_side_and_states_move_in_training():
+def test_two_scales_stand_side_by_side():
     points = jax.random.normal(jax.random.key(0), (2, 16, 4))
-    variables = jax.jit(SMALL.init)(jax.random.key(1), points, jnp.array([0, 1]))
+    variables = start(SMALL, points, jnp.array([0, 1]))
     shapes = jax.tree.map(jnp.shape, variables["params"])
     assert shapes["down_0_0"]["dense_0"]["kernel"] == (3 + 4, 5)
     assert shapes["down_0_1"]["dense_1"]["kernel"] == (4, 6)

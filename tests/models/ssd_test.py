@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from sparsetrain.models import SSD300, boxes
+from tests.models.start import start
 
 
 def norm(width):
@@ -50,7 +51,7 @@ def test_parameters_are_those_of_the_reference(backbone, block, parameters):
 def test_outputs_stand_in_the_order_of_the_default_boxes():
     model = SSD300(3, stages=(1, 1, 1), width=4, extras=(2, 1), boxes=(4, 4, 2), norm="group")
     images = jax.random.normal(jax.random.key(0), (1, 48, 48, 3))
-    variables = jax.jit(model.init)(jax.random.key(1), images)
+    variables = start(model, images)
     # Only the second kind of box of the first map speaks, and says what its 6 x 6 cells see.
     silent = jax.tree.map(jnp.zeros_like, variables["params"])
     kernel = variables["params"]["offsets_0"]["kernel"]

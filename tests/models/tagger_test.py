@@ -4,14 +4,14 @@ import numpy as np
 from flax import linen as nn
 
 from sparsetrain.models import Tagger
+from tests.models.start import start
 
 TOKENS = jnp.array([[4, 5, 6, 0, 0], [7, 8, 3, 2, 1]])
 
 
 def small(**fields):
     model = Tagger(9, 3, embedding=4, hidden=5, layers=1, **fields)
-    variables = jax.jit(model.init)(jax.random.key(0), TOKENS)
-    return model, jax.tree.map(lambda x: x + 0.1, variables)
+    return model, jax.tree.map(lambda x: x + 0.1, start(model, TOKENS))
 
 
 def test_parameters_are_those_of_two_layers_both_ways():

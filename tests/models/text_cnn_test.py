@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from sparsetrain.models import TextCNN
+from tests.models.start import start
 
 TOKENS = jnp.array([[4, 5, 6, 2, 0, 0], [7, 0, 0, 0, 0, 0]])
 
@@ -20,8 +21,8 @@ def test_parameters_are_those_of_the_paper():
 
 def test_forward_equals_numpy():
     model = TextCNN(symbols=9, classes=2, embedding=3, windows=(2, 4), maps=5)
-    variables = model.init(jax.random.key(0), TOKENS)
-    variables = jax.tree.map(lambda x: x + 0.1, variables)
+    variables = jax.tree.map(lambda x: x + 0.1, start(model, TOKENS))
+    together = model.apply(variables, TOKENS)
     layers = jax.tree.map(lambda x: np.asarray(x, np.float64), variables["params"])
     for row, length in ((0, 4), (1, 1)):
         words = layers["embedding"]["embedding"][np.asarray(TOKENS[row, :length])]
@@ -39,12 +40,12 @@ def test_forward_equals_numpy():
         # Alone, and beside a longer sentence.
         alone = model.apply(variables, TOKENS[row : row + 1, :length])[0]
         np.testing.assert_allclose(alone, logits, rtol=1e-5, atol=1e-5)
-        np.testing.assert_allclose(model.apply(variables, TOKENS)[row], alone, rtol=1e-5)
+        np.testing.assert_allclose(together[row], alone, rtol=1e-5)
 
 
 def test_dropout_acts_in_training_only():
     model = TextCNN(symbols=9)
-    variables = model.init(jax.random.key(0), TOKENS)
+    variables = start(model, TOKENS)
     one, two = (
         model.apply(variables, TOKENS, train=True, rngs={"dropout": jax.random.key(i)})
         for i in (0, 1)

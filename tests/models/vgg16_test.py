@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from sparsetrain.models import VGG16
+from tests.models.start import start
 
 
 @pytest.mark.parametrize(
@@ -27,7 +28,7 @@ def test_parameters_are_those_published(fields, side, parameters):
 def test_a_small_one_runs(norm):
     model = VGG16(3, stages=(1, 1), width=4, hidden=(5,), norm=norm)
     images = jax.random.normal(jax.random.key(0), (2, 8, 8, 3))
-    variables = jax.jit(model.init)(jax.random.key(1), images)
+    variables = start(model, images)
     assert ("batch_stats" in variables) == (norm == "batch")
     assert variables["params"]["hidden_0"]["kernel"].shape == (2 * 2 * 8, 5)
     logits = jax.jit(model.apply)(variables, images)
@@ -35,6 +36,8 @@ def test_a_small_one_runs(norm):
     if norm == "group":
         return
     rngs = {"dropout": jax.random.key(0)}
-    _, changed = model.apply(variables, images, train=True, mutable=["batch_stats"], rngs=rngs)
+    _, changed = jax.jit(
+        lambda: model.apply(variables, images, train=True, mutable=["batch_stats"], rngs=rngs)
+    )()
     old, new = (v["batch_stats"]["norm_1"]["mean"] for v in (variables, changed))
     assert not np.array_equal(old, new)

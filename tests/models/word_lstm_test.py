@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from sparsetrain.models import CharLSTM, WordLSTM
+from tests.models.start import start
 
 TOKENS = jnp.array([[4, 5, 6, 1], [2, 3, 3, 0]])
 
@@ -31,9 +32,7 @@ def test_it_is_the_character_model_with_other_names():
     # The same gates in another layout: two implementations vouch for one another.
     model, twin = WordLSTM(7, hidden=3, layers=2), CharLSTM(7, embedding=3, hidden=3, layers=2)
     carry = model.initial(2)
-    variables = jax.jit(model.init)(jax.random.key(0), TOKENS, carry)
-    assert all(abs(leaf).max() <= 0.05 for leaf in jax.tree.leaves(variables))
-    variables = jax.tree.map(lambda x: 10 * x, variables)
+    variables = start(model, TOKENS, carry)
     params = dict(variables["params"])
     for number in (0, 1):
         gates = params[f"lstm_{number}"]
@@ -44,8 +43,8 @@ def test_it_is_the_character_model_with_other_names():
             },
             "recurrent": jnp.concatenate([gates[f"h{g}"]["kernel"] for g in "ifgo"], 1),
         }
-    wanted, end = twin.apply({"params": params}, TOKENS, carry)
-    logits, states = model.apply(variables, TOKENS, carry)
+    wanted, end = jax.jit(twin.apply)({"params": params}, TOKENS, carry)
+    logits, states = jax.jit(model.apply)(variables, TOKENS, carry)
     np.testing.assert_allclose(logits, wanted, rtol=1e-4, atol=1e-6)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), states, end)
 
@@ -54,6 +53,7 @@ def test_dropout_acts_in_training_only_and_never_on_states():
     model = WordLSTM(7, hidden=8, layers=1)
     carry = model.initial(2)
     variables = jax.jit(model.init)(jax.random.key(0), TOKENS, carry)
+    assert all(abs(leaf).max() <= 0.05 for leaf in jax.tree.leaves(variables))
     with pytest.raises(Exception, match="dropout"):
         model.apply(variables, TOKENS, carry, train=True)
     _, ((_, h),) = model.apply(
