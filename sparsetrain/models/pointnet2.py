@@ -67,9 +67,9 @@ class PointNet2(nn.Module):
       ValueError: steps back that do not fit the levels, or an unknown norm, when the model is called.
 
     Differs from the paper:
-      1. Sizes are those of the code that grow-and-prune starts from (Yan 2019); the accuracy in its
-         dense row (82.5, 85.4) is that code's multi-scale model as far as we know, and the paper does
-         not say which it pruned.
+      1. Sizes are those of the code that grow-and-prune starts from (Yan 2019). The table's dense row
+         (82.5, 85.4) is that code's multi-scale model, whose command gives it normals as well; its
+         single-scale one is told with 81.8 and 84.9. The paper does not say which it pruned.
       2. Farthest points start from the first point, there from a random one.
 
     Reference: Qi et al., PointNet++ (arXiv 1706.02413).

@@ -75,8 +75,8 @@ class SSD300(nn.Module):
 
     Differs from the paper:
       1. SSD stood on VGG-16. Grow-and-prune takes NVIDIA's DeepLearningExamples as its dense baseline
-         and names no backbone; that code offers both of these, ResNet-50 as its default, whose published
-         accuracy (25) is the table's dense row (25.2). ResNet-34 is MLPerf's.
+         and names no backbone. That code has both of these; its default is ResNet-50, whose published .252
+         with batches of 64 is the table's dense row. ResNet-34 is MLPerf's.
       2. A cell's outputs stand together, cell by cell; there all cells of one kind of box do.
 
     Reference: Liu et al., SSD: Single Shot MultiBox Detector (arXiv 1512.02325).
