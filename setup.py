@@ -35,6 +35,8 @@ EXTRAS = {
     "fast-wire": ["numba>=0.61"],
     # `experiments/gap_translation`: pieces of words, and the score of translations.
     "translation": ["sacrebleu>=2.4", "sentencepiece>=0.2.1"],
+    # `analysis.average_precision`: COCO's own count, as wheels.
+    "detection": ["pycocotools>=2.0.8"],
     # Not part of `all`: it pins rich and protobuf.
     "federated": ["flwr[simulation]>=1.41"],
     "test": [

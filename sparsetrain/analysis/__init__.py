@@ -1,6 +1,7 @@
 """Reads results: angles, convergence, selections, costs."""
 
 from sparsetrain.analysis.angle import angle, angle_per_leaf, full_data_gradient
+from sparsetrain.analysis.average_precision import average_precision
 from sparsetrain.analysis.convergence import (
     Descent,
     contraction,
@@ -21,6 +22,7 @@ __all__ = [
     "Verdict",
     "angle",
     "angle_per_leaf",
+    "average_precision",
     "backward_flops",
     "check_sparsifying",
     "contraction",

@@ -10,6 +10,11 @@ import numpy as np
 from flax import linen as nn
 
 PAD = 0
+# Table 3 of the paper, its rows "base" and "big".
+SIZES: dict[str, dict[str, Any]] = {
+    "base": {"width": 512, "feed": 2048, "heads": 8, "layers": 6, "dropout": 0.1},
+    "big": {"width": 1024, "feed": 4096, "heads": 16, "layers": 6, "dropout": 0.3},
+}
 _Dense = functools.partial(nn.Dense, kernel_init=nn.initializers.xavier_uniform())
 
 
@@ -131,7 +136,8 @@ class Transformer(nn.Module):
         target -> embedding sqrt(D) + positions -> decoder_0, decoder_1, ... -> logits
 
     Paths end in `attention|cross/q|k|v|out/kernel`, `fc1/kernel` and `fc2/kernel`, so that
-    `encoder_\\d+/.*` is the encoder. The defaults are the base model of the paper.
+    `encoder_\\d+/.*` is the encoder. The defaults are the base model of the paper; `Transformer.of_size`
+    knows the big one as well.
 
     Attributes:
       symbols: V, size of the vocabulary, of both languages together.
@@ -166,6 +172,27 @@ class Transformer(nn.Module):
     dropout: float = 0.1
     pre_norm: bool = False
     shares: bool = True
+
+    @classmethod
+    def of_size(cls, size: str, symbols: int, **changes: Any) -> "Transformer":
+        """A model of the paper.
+
+        Args:
+          size: "base" or "big": 65 and 213 million parameters there, with some 37,000 symbols; 63,082,496
+            and 214,245,376 here with 37,000, since the paper's vocabulary is not told exactly.
+          symbols: V.
+          **changes: attributes that differ.
+
+        Raises:
+          ValueError: an unknown size.
+
+        Example:
+          >>> Transformer.of_size("big", 37_000, dropout=0.1).heads
+          16
+        """
+        if size not in SIZES:
+            raise ValueError(f"size={size!r} is unknown; choose one of {sorted(SIZES)}")
+        return cls(symbols, **{**SIZES[size], **changes})
 
     def setup(self) -> None:
         def embed() -> nn.Embed:

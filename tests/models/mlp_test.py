@@ -17,6 +17,14 @@ def test_layers_have_the_names_that_configs_match():
     assert params["params"]["output"]["kernel"].shape == (4, 3)
 
 
+@pytest.mark.parametrize(("hidden", "parameters"), [((300, 100), 266_610), ((500, 500), 648_010)])
+def test_parameters_are_those_published(hidden, parameters):
+    # LeNet-300-100, and the MLP of MSBP's MNIST table.
+    images = jnp.ones([1, 28, 28, 1])
+    shapes = jax.eval_shape(MLP(hidden=hidden).init, jax.random.key(0), images)
+    assert sum(leaf.size for leaf in jax.tree.leaves(shapes)) == parameters
+
+
 def test_forward_equals_numpy():
     model = MLP(hidden=(5, 4), classes=3, activation="tanh")
     inputs = jax.random.normal(jax.random.key(1), (7, 2, 3, 1))

@@ -17,18 +17,22 @@ def small(**fields):
 
 
 def test_parameters_are_those_of_the_paper():
-    # 37,000 symbols: 65 million (table 3 of the paper), 213 million for the big one.
+    # About 37,000 symbols: 65 million (table 3 of the paper), 213 million for the big one.
     sizes = {}
-    for name, fields in (("base", {}), ("big", {"width": 1024, "feed": 4096, "heads": 16})):
-        model = Transformer(37_000, **fields)
+    for name in ("base", "big"):
+        model = Transformer.of_size(name, 37_000)
         shapes = jax.eval_shape(model.init, jax.random.key(0), SOURCE, TARGET)["params"]
         sizes[name] = sum(leaf.size for leaf in jax.tree.leaves(shapes))
+    assert Transformer.of_size("base", 37_000) == Transformer(37_000)
     # By hand: an attention has 4 (D^2 + D), a feed-forward part 2 D F + D + F, a norm 2 D.
-    d, f = 512, 2048
-    attention, feed, norm = 4 * (d * d + d), 2 * d * f + d + f, 2 * d
-    layers = 6 * (attention + feed + 2 * norm) + 6 * (2 * attention + feed + 3 * norm)
-    assert sizes["base"] == 37_000 * d + layers == 63_082_496
-    assert 209e6 < sizes["big"] < 215e6
+    published = {"base": (512, 2048, 65e6), "big": (1024, 4096, 213e6)}
+    for name, (d, f, parameters) in published.items():
+        attention, feed, norm = 4 * (d * d + d), 2 * d * f + d + f, 2 * d
+        layers = 6 * (attention + feed + 2 * norm) + 6 * (2 * attention + feed + 3 * norm)
+        assert sizes[name] == 37_000 * d + layers
+        assert abs(sizes[name] - parameters) < 0.03 * parameters
+    with pytest.raises(ValueError, match=r"size='huge'.*big"):
+        Transformer.of_size("huge", 37_000)
 
 
 @pytest.mark.parametrize(("pre_norm", "shares"), [(False, True), (True, False)])
