@@ -13,7 +13,7 @@ SOURCES := $(wildcard sparsetrain experiments configs benchmarks)
 # The package index is asked again when this is set, so that `test-newest` stays true to its name.
 UPGRADE ?=
 
-.PHONY: help demo test test-newest check lint types format bench clean always
+.PHONY: help demo test test-newest check lint types format bench docs clean always
 
 help: ## Shows this list.
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1	/' | expand -t 22
@@ -44,6 +44,10 @@ types: $(VENV)/.installed-test ## Types.
 bench: $(VENV)/.installed-demo ## Our backward pass against the dense one, on this machine.
 	$(BIN)/python -m benchmarks.backward
 
+docs: $(VENV)/.installed-docs ## Builds the API reference in build/docs; a link that leads nowhere is an error.
+	$(BIN)/mkdocs build --strict --quiet
+	@echo "build/docs/index.html"
+
 clean: ## Removes what make and the tools have built; runs/ stays.
 	rm -rf .venv .venv-newest .cache build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -70,6 +74,10 @@ $(VENV)/.installed-demo: $(VENV)/.made setup.py
 $(VENV)/.installed-test: $(VENV)/.made setup.py $(if $(UPGRADE),always)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(UPGRADE) $(if $(UPGRADE),--upgrade-strategy eager) \
 	  -e '.[train,tfds,tensorboard,translation,test]'
+	@touch $@
+
+$(VENV)/.installed-docs: $(VENV)/.made setup.py
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[docs]'
 	@touch $@
 
 always:

@@ -33,6 +33,8 @@ EXTRAS = {
     "tensorboard": ["tensorboard>=2.20"],
     "notebooks": ["ipykernel>=6.29", "matplotlib>=3.9", "scikit-learn>=1.5"],
     "fast-wire": ["numba>=0.61"],
+    # `make docs`.
+    "docs": ["mkdocs>=1.6.1,<2", "mkdocstrings[python]>=1.0"],
     # `experiments/gap_translation`: pieces of words, and the score of translations.
     "translation": ["sacrebleu>=2.4", "sentencepiece>=0.2.1"],
     # `analysis.average_precision`: COCO's own count, as wheels.

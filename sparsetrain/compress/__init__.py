@@ -1,5 +1,6 @@
 """What workers send each other: compressors, memories, and the optax transformations that use them."""
 
+from sparsetrain.compress.by_path import by_path
 from sparsetrain.compress.compressor import Aggregate, Compressor, LeafCompressor
 from sparsetrain.compress.deep_gradient import deep_gradient, sampled_top_k
 from sparsetrain.compress.dense import dense
@@ -63,6 +64,7 @@ __all__ = [
     "LocalSteps",
     "LocalStepsState",
     "both_ways",
+    "by_path",
     "compression_ratio",
     "deep_gradient",
     "dense",
