@@ -73,7 +73,7 @@ class ByPath:
             u,
             payloads,
             state,
-            lambda compressor, *group: compressor.aggregate(*group, axis_name),
+            lambda each, sent, group, held: each.aggregate(sent, group, held, axis_name),
         )
 
     def aggregate_speakers(
@@ -83,7 +83,7 @@ class ByPath:
             u,
             payloads,
             state,
-            lambda compressor, *group: aggregated(compressor, *group, axis_name, speaks),
+            lambda each, sent, group, held: aggregated(each, sent, group, held, axis_name, speaks),
         )
 
     def moved_bytes(self, payloads: Groups, workers: int) -> int:
