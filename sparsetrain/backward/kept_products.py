@@ -16,7 +16,7 @@ from sparsetrain import kernels
 from sparsetrain.backward import pairs
 from sparsetrain.backward.row_sparse.gradient import RowSparse
 from sparsetrain.backward.rule import Selection
-from sparsetrain.kernels import column_blocks, dispatch
+from sparsetrain.kernels import column_blocks, dispatch, tile_product
 
 
 def gathered_unless_kernels_run(
@@ -45,9 +45,7 @@ def gathered_unless_kernels_run(
     if selected.blocks is None:
         return selected
     cotangent = selected.blocks.cotangent
-    asked = precision if isinstance(precision, tuple) else (precision,)
-    is_plain = all(each in (None, "default", lax.Precision.DEFAULT) for each in asked)
-    if is_plain and cotangent.dtype == x.dtype == kernel.dtype:
+    if tile_product.is_plain(precision) and cotangent.dtype == x.dtype == kernel.dtype:
         unfit = column_blocks.unfit(cotangent, x.shape[1], _size(selected))
         if dispatch.choose(None, (dispatch.MOSAIC_GPU, dispatch.TPU), unfit) != dispatch.XLA:
             return selected

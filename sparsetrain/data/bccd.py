@@ -12,7 +12,7 @@ import numpy as np
 
 from sparsetrain.data import boxes
 from sparsetrain.data.boxes import Annotation, Detection
-from sparsetrain.data.files import DamagedError, folder_of
+from sparsetrain.data.files import DamagedError, folder_of, pillow
 
 NAME = "bccd"
 ARCHIVE = "BCCD.tar.xz"
@@ -65,12 +65,7 @@ def load(
           ...
       FileNotFoundError: nowhere is not a folder: give the one with the files of 'bccd'
     """
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise ImportError(
-            f"the data set {NAME!r} needs Pillow: pip install 'sparsetrain[train]'"
-        ) from error
+    reader = pillow(NAME)
     archive = folder_of(NAME, path) / ARCHIVE
     if not archive.is_file():
         raise FileNotFoundError(f"{archive.parent} holds no {ARCHIVE}: put the archive there")
@@ -79,7 +74,7 @@ def load(
     def image(name: str, expected: tuple[int, int]) -> np.ndarray:
         file = f"JPEGImages/{name}.jpg"
         try:
-            picture: Any = Image.open(io.BytesIO(_file(content, file, archive)))
+            picture: Any = reader.open(io.BytesIO(_file(content, file, archive)))
             if picture.size != expected:
                 raise DamagedError(
                     f"{archive}: {file} has {picture.size} pixels where its annotation says {expected}: "
@@ -87,7 +82,7 @@ def load(
                 )
             # bilinear, as SSD's reference code does.
             return np.asarray(
-                picture.convert("RGB").resize((size, size), Image.Resampling.BILINEAR)
+                picture.convert("RGB").resize((size, size), reader.Resampling.BILINEAR)
             )
         except OSError as error:
             raise DamagedError(

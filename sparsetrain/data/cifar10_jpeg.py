@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from sparsetrain.data.dataset import Dataset, Split, hold_out
+from sparsetrain.data.files import pillow
 
 NAME = "cifar10-jpeg"
 ARCHIVE = "cifar10-jpeg.tar.xz"
@@ -42,12 +43,7 @@ def load(folder: Path, limit: int | None = None) -> Dataset:
           ...
       FileNotFoundError: nowhere holds no cifar10-jpeg.tar.xz: put the archive there
     """
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise ImportError(
-            f"the data set {NAME!r} needs Pillow: pip install 'sparsetrain[train]'"
-        ) from error
+    reader = pillow(NAME)
     path = folder / ARCHIVE
     if not path.is_file():
         raise FileNotFoundError(f"{folder} holds no {ARCHIVE}: put the archive there")
@@ -59,7 +55,7 @@ def load(folder: Path, limit: int | None = None) -> Dataset:
                 file = archive.extractfile(member) if place and member.isfile() else None
                 if not place or file is None or (limit is not None and place[1] >= limit):
                     continue
-                image = Image.open(io.BytesIO(file.read())).convert("RGB")
+                image = reader.open(io.BytesIO(file.read())).convert("RGB")
                 if image.size != (32, 32):
                     raise ValueError(f"{member.name} has {image.size} pixels, not 32 x 32")
                 part, number, label = place

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from sparsetrain.data.dataset import Dataset, Split, hold_out
-from sparsetrain.data.files import DamagedError, content, find, folder_of
+from sparsetrain.data.files import DamagedError, content, find, folder_of, pillow
 
 NAME = "cifar10-png-subset"
 LABELS = "cifar10_labels.js"
@@ -43,18 +43,13 @@ def load(path: str | os.PathLike[str] | None = None) -> Dataset:
           ...
       FileNotFoundError: nowhere is not a folder: give the one with the files of 'cifar10-png-subset'
     """
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise ImportError(
-            f"the data set {NAME!r} needs Pillow: pip install 'sparsetrain[train]'"
-        ) from error
+    reader = pillow(NAME)
     folder = folder_of(NAME, path)
     labels = _labels(find(folder, LABELS))
 
     def images(file: Path) -> np.ndarray:
         try:
-            picture: Any = Image.open(io.BytesIO(file.read_bytes()))
+            picture: Any = reader.open(io.BytesIO(file.read_bytes()))
             pixels = np.asarray(picture)
         # Pillow reports a damaged chunk as a SyntaxError.
         except (OSError, SyntaxError, ValueError) as error:

@@ -4,6 +4,7 @@ import gzip
 import os
 import zlib
 from pathlib import Path
+from typing import Any
 
 
 class DamagedError(ValueError):
@@ -140,3 +141,25 @@ def lines(path: Path, encoding: str = "utf-8", closed: bool = True) -> list[str]
     if closed and not text.endswith("\n"):
         raise DamagedError(f"{path} ends inside its last line, so it was cut: fetch it anew")
     return text.removesuffix("\n").split("\n")
+
+
+def pillow(name: str) -> Any:
+    """`PIL.Image`, which is imported by those alone who read pictures.
+
+    Args:
+      name: of the data set.
+
+    Raises:
+      ImportError: Pillow is absent; says how it is installed.
+
+    Example:
+      >>> pillow("bccd").__name__
+      'PIL.Image'
+    """
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise ImportError(
+            f"the data set {name!r} needs Pillow: pip install 'sparsetrain[train]'"
+        ) from error
+    return Image

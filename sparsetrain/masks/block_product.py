@@ -8,6 +8,7 @@ from jax import lax
 
 from sparsetrain import kernels
 from sparsetrain.kernels.block_sparse_matmul import spread
+from sparsetrain.kernels.tile_product import is_plain
 
 
 def block_product(
@@ -47,10 +48,8 @@ def block_product(
     """
     contracted, batch = (tuple(map(tuple, axes)) for axes in dimension_numbers)
     is_layers = kernel.ndim == 2 and contracted == ((x.ndim - 1,), (0,)) and batch == ((), ())
-    asked = precision if isinstance(precision, tuple) else (precision,)
-    is_plain = out_sharding is None and preferred_element_type in (None, x.dtype)
-    is_plain &= all(each in (None, "default", lax.Precision.DEFAULT) for each in asked)
-    if is_layers and is_plain and x.dtype == kernel.dtype:
+    is_asked = out_sharding is not None or preferred_element_type not in (None, x.dtype)
+    if is_layers and not is_asked and is_plain(precision) and x.dtype == kernel.dtype:
         return kernels.block_sparse_matmul(x, kernel, live)
     masked = jnp.where(spread(live, kernel.shape), kernel, jnp.zeros_like(kernel))
     options = {} if out_sharding is None else {"out_sharding": out_sharding}

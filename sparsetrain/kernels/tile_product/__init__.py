@@ -73,6 +73,20 @@ def pad_rows(matrix: jax.Array, multiple: int) -> jax.Array:
     return jnp.pad(matrix, ((0, missing), (0, 0))) if missing else matrix
 
 
+def is_plain(precision: Any) -> bool:
+    """Whether a product's precision is not asked for: kernels have no other than that of their operands.
+
+    Args:
+      precision: as for `lax.dot_general`, one or a pair.
+
+    Example:
+      >>> is_plain(None), is_plain((None, "default")), is_plain("highest")
+      (True, True, False)
+    """
+    asked = precision if isinstance(precision, tuple) else (precision,)
+    return all(each in (None, "default", jax.lax.Precision.DEFAULT) for each in asked)
+
+
 def unfit(dtype: jnp.dtype, block: int) -> str | None:
     """Why no kernel on the device in question takes such operands; None where one does.
 
