@@ -15,7 +15,7 @@ from pathlib import Path
 try:
     from experiments.cost_model import plots, tables, validation
     from experiments.cost_model.times import RESULTS
-    from experiments.report import publish
+    from experiments.results import publish
 except ImportError as error:
     sys.exit(f"{error}: install what the experiment needs with  pip install 'sparsetrain[train]'")
 

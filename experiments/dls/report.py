@@ -15,7 +15,7 @@ from experiments.dls.models import MODELS
 from experiments.msbp_mnist.plots import axes_of, save
 from experiments.msbp_mnist.statistics import paired_difference
 from experiments.msbp_mnist.tables import difference, markdown, spread
-from experiments.report import Record, main, publish, read
+from experiments.results import Record, main, publish, read
 from experiments.sbc_lenet_mnist.results import values
 from experiments.sbc_lenet_mnist.tables import mean, times
 

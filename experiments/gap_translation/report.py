@@ -10,7 +10,7 @@ from pathlib import Path
 
 from experiments.gap_translation import runs
 from experiments.msbp_mnist.tables import markdown, spread
-from experiments.report import Record, main, publish, read
+from experiments.results import Record, main, publish, read
 from experiments.sbc_lenet_mnist.results import values
 from experiments.sbc_lenet_mnist.tables import mean
 

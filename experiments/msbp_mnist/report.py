@@ -13,7 +13,7 @@ from pathlib import Path
 
 from experiments.msbp_mnist import plots, tables
 from experiments.msbp_mnist.results import Cells, load, pick
-from experiments.report import embed
+from experiments.results import embed
 
 README = Path(__file__).parent / "README.md"
 RESULTS = Path(__file__).parent / "results"

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from experiments.report import Record, read
+from experiments.results import Record, read
 
 
 class Cell(NamedTuple):

@@ -12,7 +12,7 @@ import numpy as np
 
 from experiments.msbp_mnist.plots import axes_of, save
 from experiments.msbp_mnist.tables import markdown, spread
-from experiments.report import Record, main, publish, read
+from experiments.results import Record, main, publish, read
 from experiments.sbc_charlstm_shakespeare import runs
 from experiments.sbc_lenet_mnist.methods import METHODS, Method
 from experiments.sbc_lenet_mnist.results import values

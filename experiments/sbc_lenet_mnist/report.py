@@ -7,7 +7,7 @@ Writes `tables.md` and PNG files beside the results; the tables of the results i
 
 from pathlib import Path
 
-from experiments.report import main, publish
+from experiments.results import main, publish
 from experiments.sbc_lenet_mnist import plots, tables
 from experiments.sbc_lenet_mnist.methods import METHODS
 from experiments.sbc_lenet_mnist.results import Runs, load

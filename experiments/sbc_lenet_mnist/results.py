@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from experiments.report import Record, read
+from experiments.results import Record, read
 from experiments.sbc_lenet_mnist.methods import METHODS
 
 # Method -> seed -> content of the result file.

@@ -9,7 +9,7 @@ The tables of the results in this package also go into the README.
 import json
 from pathlib import Path
 
-from experiments.report import main, publish
+from experiments.results import main, publish
 from experiments.scaling import tables
 from sparsetrain.training.metrics import replace_text
 

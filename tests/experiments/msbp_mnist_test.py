@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from experiments import report as published
+from experiments import results as published
 from experiments.msbp_mnist import __main__ as command
 from experiments.msbp_mnist import record as recording
 from experiments.msbp_mnist import report, results, runs, statistics, tables
