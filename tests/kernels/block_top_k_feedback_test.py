@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from sparsetrain import kernels
@@ -102,6 +102,31 @@ def test_any_length(size, k, seed, is_narrow):
     m = (rng.integers(-3, 4, size) / 4).astype(np.float32)
     found = kernels.block_top_k_feedback(jnp.asarray(g), jnp.asarray(m), k, block=1024)
     for a, b in zip(found, oracle(g, m, k, 1024), strict=True):
+        np.testing.assert_array_equal(np.asarray(a, np.float32), np.asarray(b, np.float32))
+
+
+@pytest.mark.parametrize("name", MODULES)
+@settings(max_examples=5, phases=[Phase.explicit, Phase.generate])
+@given(
+    blocks=st.integers(1, 3),
+    tail=st.integers(0, BLOCK - 1),
+    k=st.one_of(st.sampled_from([1, BLOCK]), st.integers(1, BLOCK)),
+    kind=st.sampled_from(KINDS),
+    is_narrow=st.booleans(),
+)
+def test_any_shape_in_the_interpreters(name, blocks, tail, k, kind, is_narrow):
+    size = blocks * BLOCK + tail
+    g = jnp.asarray(awkward(kind, size), jnp.bfloat16 if is_narrow else jnp.float32)
+    m = jnp.asarray(awkward("ties", size))
+    wanted = kernels.block_top_k_feedback(
+        g, jnp.copy(m), k, block=BLOCK, implementation=dispatch.XLA
+    )
+    with targets.interpreter(name) as options, pytest.MonkeyPatch.context() as patch:
+        run = functools.partial(MODULES[name].block_top_k_feedback, **options)
+        patch.setattr(MODULES[name], "block_top_k_feedback", run)
+        with jax.sharding.use_abstract_mesh(targets.MESHES[name]):
+            found = kernels.block_top_k_feedback(g, m, k, block=BLOCK, implementation=name)
+    for a, b in zip(found, wanted, strict=True):
         np.testing.assert_array_equal(np.asarray(a, np.float32), np.asarray(b, np.float32))
 
 

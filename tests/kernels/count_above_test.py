@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from sparsetrain import kernels, selection
@@ -81,6 +81,24 @@ def test_any_length(size, number, seed):
     values = awkward(size, seed)
     found = kernels.count_above(jnp.asarray(values), probes(number))
     assert found.tolist() == oracle(values, probes(number))
+
+
+@pytest.mark.parametrize("name", MODULES)
+@settings(max_examples=3, phases=[Phase.explicit, Phase.generate])
+@given(
+    size=st.integers(1, 3 * mosaic_gpu.CHUNK),
+    number=st.integers(1, 15),
+    seed=st.integers(0, 99),
+    dtype=st.sampled_from([jnp.float32, jnp.bfloat16, jnp.int32]),
+)
+def test_any_length_in_the_interpreters(name, size, number, seed, dtype):
+    values = jnp.asarray(awkward(size, seed))
+    values = magnitude_patterns(values) if dtype == jnp.int32 else values.astype(dtype)
+    thresholds = probes(number)
+    wanted = reference.count_above(values, thresholds).tolist()
+    with targets.interpreter(name) as options:
+        found = MODULES[name].count_above(values, thresholds, **options)
+    assert found.tolist() == wanted
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16, jnp.int32])
