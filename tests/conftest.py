@@ -16,6 +16,15 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 # own, and so the programs that some tests read, stay the same. Doctests, notebooks and whole processes run optimised.
 jax.config.update("jax_disable_most_optimizations", True)
 
+# Nor through the emitters of fusions that are new in XLA, which take a quarter of the time of all compiling; later
+# versions of JAX have no others, so the newest end of the support range tests them. XLA reads its flags when it starts,
+# here; what a test starts as a process of its own finds them as they were.
+if jax.__version_info__ < (0, 11):
+    with pytest.MonkeyPatch.context() as patch:
+        given = os.environ.get("XLA_FLAGS", "")
+        patch.setenv("XLA_FLAGS", f"{given} --xla_cpu_use_fusion_emitters=false")
+        jax.devices()
+
 # The first example of a property compiles, which no deadline allows for.
 hypothesis.settings.register_profile("jax", deadline=None)
 hypothesis.settings.load_profile("jax")
