@@ -1,7 +1,7 @@
 """Blocks of neighbouring columns: what the two products over chosen blocks, K3 and K4, have in common."""
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -77,17 +77,17 @@ def unfit(g: jax.Array, inputs: int, block: int) -> str | None:
     return tile_product.unfit(g.dtype, block)
 
 
-def differentiable(run: Mapping[str, Callable[..., jax.Array]]) -> Callable[..., jax.Array]:
+def differentiable(run: Callable[[str], Callable[..., jax.Array]]) -> Callable[..., jax.Array]:
     """One of several implementations, each with the gradients of the plain one.
 
     Args:
-      run: name -> (g, other operand, blocks, block, axis) -> product.
+      run: name -> function of (g, other operand, blocks, block, axis) that returns the product.
 
     Returns:
       (name, block, axis, g, other operand, blocks) -> product.
 
     Example:
-      >>> product = differentiable({"xla": lambda g, x, blocks, block, axis: g * x})
+      >>> product = differentiable(lambda name: lambda g, x, blocks, block, axis: g * x)
       >>> float(jax.grad(product, 3)("xla", 1, 0, 2.0, 3.0, jnp.array([0])))
       3.0
     """
@@ -96,7 +96,7 @@ def differentiable(run: Mapping[str, Callable[..., jax.Array]]) -> Callable[...,
     def product(
         chosen: str, block: int, axis: int, g: jax.Array, other: jax.Array, blocks: jax.Array
     ) -> jax.Array:
-        return run[chosen](g, other, blocks, block, axis)
+        return run(chosen)(g, other, blocks, block, axis)
 
     def forward(chosen: str, block: int, axis: int, *operands: jax.Array) -> tuple[jax.Array, Any]:
         return product(chosen, block, axis, *operands), operands
@@ -104,7 +104,7 @@ def differentiable(run: Mapping[str, Callable[..., jax.Array]]) -> Callable[...,
     def backward(chosen: str, block: int, axis: int, operands: Any, cotangent: jax.Array) -> Any:
         del chosen
         g, other, blocks = operands
-        plain = run[dispatch.XLA]
+        plain = run(dispatch.XLA)
         _, pull = jax.vjp(lambda g, other: plain(g, other, blocks, block, axis), g, other)
         return *pull(cotangent), None
 

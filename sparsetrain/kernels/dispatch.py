@@ -1,11 +1,15 @@
 """Which implementation of an operation runs: chosen by the device that a program is made for, or by name."""
 
 import contextlib
+import importlib
+import types
 from typing import Any, NamedTuple
 
 import jax
 
 XLA, MOSAIC_GPU, TPU = IMPLEMENTATIONS = ("xla", "mosaic_gpu", "tpu")
+# Of an operation's folder.
+_MODULES = {XLA: "reference", MOSAIC_GPU: "mosaic_gpu", TPU: "tpu"}
 HOPPER = 9.0  # compute capability from which Mosaic GPU has its instructions
 # Of devices that are only described, the capability is known by name.
 _CAPABILITIES = {"H100": 9.0, "H200": 9.0, "GH200": 9.0, "H800": 9.0, "B200": 10.0, "GB200": 10.0}
@@ -129,6 +133,22 @@ def choose(implementation: str | None, kernels: tuple[str, ...], unfit: str | No
     if may_be_split() or unfit is not None:
         return XLA
     return next((name for name in kernels if _obstacle(name, where) is None), XLA)
+
+
+def module(package: str, chosen: str) -> types.ModuleType:
+    """The module in an operation's folder that holds an implementation.
+
+    Imported when it is first chosen: Pallas would be a third of what importing this library takes.
+
+    Args:
+      package: of the operation, `__name__` in its `__init__.py`.
+      chosen: one of `IMPLEMENTATIONS`.
+
+    Example:
+      >>> module("sparsetrain.kernels.count_above", "xla").__name__
+      'sparsetrain.kernels.count_above.reference'
+    """
+    return importlib.import_module(f"{package}.{_MODULES[chosen]}")
 
 
 def _check_name(implementation: str) -> None:

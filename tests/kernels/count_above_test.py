@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from sparsetrain import kernels, selection
 from sparsetrain.kernels import dispatch
-from sparsetrain.kernels.count_above import _RUN, mosaic_gpu, per_pass, reference, shapes, tpu
+from sparsetrain.kernels.count_above import mosaic_gpu, per_pass, reference, shapes, tpu
 from sparsetrain.kernels.pattern import FLOAT32_NAN, magnitude_patterns
 from tests.kernels import targets
 
@@ -144,7 +144,7 @@ def test_the_search_of_accelerators_finds_the_same(name, monkeypatch):
     patterns = np.sort(np.minimum(values.view(np.int32) & 0x7FFFFFFF, FLOAT32_NAN))[::-1]
     where = {dispatch.MOSAIC_GPU: "gpu", dispatch.TPU: "tpu"}[name]
     monkeypatch.setattr(dispatch, "target", lambda: dispatch.Target(where, "described", 9.0))
-    monkeypatch.setitem(_RUN, name, reference.count_above)
+    monkeypatch.setattr(MODULES[name], "count_above", reference.count_above)
     assert per_pass() == 15
     found = jax.jit(lambda v, k: selection.kth_magnitude(v, k))
     for k in (1, 1000, 10_486, 500_000, 1 << 20):

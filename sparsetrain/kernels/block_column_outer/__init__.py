@@ -6,14 +6,10 @@ dW[S, :] = G[:, S]^T X,    S = the columns of the chosen blocks
 import jax
 
 from sparsetrain.kernels import column_blocks, dispatch
-from sparsetrain.kernels.block_column_outer import mosaic_gpu, reference, tpu
 
-_RUN = {
-    dispatch.XLA: reference.block_column_outer,
-    dispatch.MOSAIC_GPU: mosaic_gpu.block_column_outer,
-    dispatch.TPU: tpu.block_column_outer,
-}
-_product = column_blocks.differentiable(_RUN)
+_product = column_blocks.differentiable(
+    lambda chosen: dispatch.module(__name__, chosen).block_column_outer
+)
 
 
 def block_column_outer(

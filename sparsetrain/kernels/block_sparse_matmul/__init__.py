@@ -4,21 +4,13 @@ y = x W,    dx = dy W^T,    dW = x^T dy on the live blocks
 """
 
 import functools
-import types
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from sparsetrain.kernels import dispatch, tile_product
-from sparsetrain.kernels.block_sparse_matmul import mosaic_gpu, reference, tpu
 from sparsetrain.kernels.block_sparse_matmul.live import spread
-
-_RUN: dict[str, types.ModuleType] = {
-    dispatch.XLA: reference,
-    dispatch.MOSAIC_GPU: mosaic_gpu,
-    dispatch.TPU: tpu,
-}
 
 __all__ = ["block_sparse_matmul", "spread"]
 
@@ -62,7 +54,8 @@ def block_sparse_matmul(
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
 def _product(chosen: str, x: jax.Array, w: jax.Array, live: jax.Array) -> jax.Array:
-    return _RUN[chosen].forward(x, w, live)
+    product: jax.Array = dispatch.module(__name__, chosen).forward(x, w, live)
+    return product
 
 
 def _forward(chosen: str, x: jax.Array, w: jax.Array, live: jax.Array) -> tuple[jax.Array, Any]:
@@ -71,7 +64,7 @@ def _forward(chosen: str, x: jax.Array, w: jax.Array, live: jax.Array) -> tuple[
 
 def _backward(chosen: str, operands: Any, dy: jax.Array) -> Any:
     x, w, live = operands
-    run = _RUN[chosen]
+    run = dispatch.module(__name__, chosen)
     return run.input_gradient(dy, w, live), run.weight_gradient(x, dy, live), None
 
 

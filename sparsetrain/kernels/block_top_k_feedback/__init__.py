@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from sparsetrain.kernels import dispatch
-from sparsetrain.kernels.block_top_k_feedback import mosaic_gpu, reference, tpu
+from sparsetrain.kernels.block_top_k_feedback import reference
 
 BLOCKS = (1024, 2048, 4096)
 _KERNELS: tuple[str, ...] = (dispatch.MOSAIC_GPU, dispatch.TPU)
@@ -79,13 +79,13 @@ def _kept_and_rest(
     whole = g.size // block * block
     if not whole:
         return _tail(g, m, k, block)
+    run = dispatch.module(__name__, chosen).block_top_k_feedback
     if chosen == dispatch.TPU:
-        return tpu.block_top_k_feedback(
-            g, m, k, block, keep_of_last(k, max(1, g.size - whole), block)
-        )
-    run = {dispatch.XLA: reference, dispatch.MOSAIC_GPU: mosaic_gpu}[chosen].block_top_k_feedback
+        kept, rest = run(g, m, k, block, keep_of_last(k, max(1, g.size - whole), block))
+        return kept, rest
     if whole == g.size:
-        return run(g, m, k, block)
+        kept, rest = run(g, m, k, block)
+        return kept, rest
     last = _tail(g[whole:], m[whole:], k, block)
     if chosen == dispatch.XLA:
         kept, rest = run(g[:whole], m[:whole], k, block)

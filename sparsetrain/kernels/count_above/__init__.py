@@ -3,22 +3,14 @@
 count_t = #{i : |v_i| >= threshold_t}
 """
 
-from collections.abc import Callable
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 
 from sparsetrain.kernels import dispatch
-from sparsetrain.kernels.count_above import mosaic_gpu, reference, tpu
+from sparsetrain.kernels.count_above import reference
 
 MOST = 15  # thresholds of one pass of a kernel
 _KERNELS: tuple[str, ...] = (dispatch.MOSAIC_GPU, dispatch.TPU)
-_RUN: dict[str, Callable[..., Any]] = {
-    dispatch.XLA: reference.count_above,
-    dispatch.MOSAIC_GPU: mosaic_gpu.count_above,
-    dispatch.TPU: tpu.count_above,
-}
 
 
 def count_above(
@@ -55,7 +47,8 @@ def count_above(
             f"values {values.shape}, thresholds {thresholds.shape}: give two vectors, the latter not empty"
         )
     chosen = dispatch.choose(implementation, _KERNELS, _unfit(values, thresholds))
-    return _RUN[chosen](values, thresholds)
+    counts: jax.Array = dispatch.module(__name__, chosen).count_above(values, thresholds)
+    return counts
 
 
 def per_pass() -> int:
