@@ -8,7 +8,8 @@ Anything wrong with the request is one sentence on standard error and exit code 
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 try:
     from absl import app, flags
@@ -61,13 +62,36 @@ def main(argv: Sequence[str]) -> None:
             show(result)
 
 
-def show(result: Result) -> None:
-    """One line of accuracies, and one of what was sent."""
-    print(
-        f"test accuracy {result.summary['test_accuracy']:.4f} at the end, "
-        f"{result.summary['test_accuracy_at_best']:.4f} at the best validation epoch "
-        f"({result.summary['best_epoch']})"
+def scores(summary: Mapping[str, Any]) -> str:
+    """A sentence of a run's scores on the test examples.
+
+    Example:
+      >>> summary = {"best_epoch": 3, "best_validation_perplexity": 97.0, "test_perplexity_at_best": 98.1}
+      >>> scores(summary | {"test_perplexity": 99.25})
+      'test perplexity 99.25 at the end, 98.10 at the best validation epoch (3)'
+    """
+    # Named for the score that chose the best epoch; a task may have others.
+    chosen = next(name for name in summary if name.startswith("best_validation_"))
+    score = chosen.removeprefix("best_validation_")
+
+    def shown(name: str) -> str:
+        value = summary[f"test_{name}"]
+        return "not finite" if value is None else f"{value:.{2 if value > 2 else 4}f}"
+
+    others = [
+        f", {name.removeprefix('test_').replace('_', ' ')} {shown(name.removeprefix('test_'))}"
+        for name in summary
+        if name.startswith("test_") and name not in (f"test_{score}", f"test_{score}_at_best")
+    ]
+    return (
+        f"test {score.replace('_', ' ')} {shown(score)} at the end, {shown(f'{score}_at_best')} at the best "
+        f"validation epoch ({summary['best_epoch']}){''.join(others)}"
     )
+
+
+def show(result: Result) -> None:
+    """One line of scores, and one of what was sent."""
+    print(scores(result.summary))
     if sent.has_sent(result.summary):
         print(sent.sentence(result.summary))
 

@@ -91,26 +91,23 @@ def angles(
       Parameter path -> angle of that parameter's gradient; "all" -> angle of the whole vector.
     """
     config = ml_collections.FrozenConfigDict(config)
-    train = build.dataset(config.data).train
-    classes = int(train.labels.max()) + 1
+    loaded = build.load(config, workers=1)
     _, _, functions = build.functions(
-        config.model, config.backward, config.optimizer, config.compress, classes
+        config.model, config.backward, config.optimizer, config.compress, loaded.task
     )
     size = config.data.batch_size
-    examples = min(ANGLE_EXAMPLES, len(train.images)) // size * size
-    images, labels = (jnp.asarray(x[:examples]) for x in (train.images, train.labels))
+    examples = min(ANGLE_EXAMPLES, loaded.examples) // size * size
+    taken = tuple(jnp.asarray(part[:examples]) for part in loaded.train)
 
     def held(variables: Any) -> Any:
         # By all variables, because one function object compiles once; what the memory gets is dropped.
-        return analysis.full_data_gradient(functions.loss, variables, (images, labels), size)[
-            "params"
-        ]
+        return analysis.full_data_gradient(functions.loss, variables, (taken,), size)["params"]
 
     # Without its taps a row-sparse model has the same gradient in dense form.
     sparse = step.without(state.variables, "row_sparse")
     if moving:
-        batches = (x.reshape(-1, size, *x.shape[1:]) for x in (images, labels))
-        estimate = moving_gradient(functions.loss, sparse, *batches)
+        batches = jax.tree.map(lambda x: x.reshape(-1, size, *x.shape[1:]), taken)
+        estimate = moving_gradient(functions.loss, sparse, batches)
     else:
         estimate = held(sparse)
     true = held(step.without(state.variables, *step.SPARSE_COLLECTIONS))
@@ -119,27 +116,24 @@ def angles(
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def moving_gradient(
-    loss: Callable[..., jax.Array], variables: Any, images: jax.Array, labels: jax.Array
-) -> Any:
+def moving_gradient(loss: Callable[..., jax.Array], variables: Any, batches: Any) -> Any:
     """Sum over batches of the sparse gradient at fixed parameters, with the memory updated after each batch.
 
     Args:
-      loss: (variables, images, labels) -> mean loss of a batch.
+      loss: (variables, batch) -> mean loss of a batch.
       variables: with "params" and "memory".
-      images: [N, B, ...] batches.
-      labels: [N, B].
+      batches: tree of arrays [N, B, ...].
 
     Returns:
       Tree like the parameters.
     """
 
-    def add(carry: tuple[Any, Any], batch: tuple[jax.Array, jax.Array]) -> tuple[Any, None]:
+    def add(carry: tuple[Any, Any], batch: Any) -> tuple[Any, None]:
         sums, memory = carry
-        gradient = jax.grad(loss)({**variables, "memory": memory}, *batch)
+        gradient = jax.grad(loss)({**variables, "memory": memory}, batch)
         # The memory's gradient is its increment.
         carry = (sums, memory), (gradient["params"], gradient["memory"])
         return jax.tree.map(jnp.add, *carry), None
 
     zeros = jax.tree.map(jnp.zeros_like, variables["params"])
-    return jax.lax.scan(add, (zeros, variables["memory"]), (images, labels))[0][0]
+    return jax.lax.scan(add, (zeros, variables["memory"]), batches)[0][0]

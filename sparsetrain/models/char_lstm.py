@@ -88,16 +88,20 @@ class CharLSTM(nn.Module):
         return ((zeros, zeros),) * self.layers
 
     @nn.compact
-    def __call__(self, tokens: jax.Array, carry: Carry) -> tuple[jax.Array, Carry]:
+    def __call__(
+        self, tokens: jax.Array, carry: Carry, *, train: bool = False
+    ) -> tuple[jax.Array, Carry]:
         """Logits of the symbol that follows each.
 
         Args:
           tokens: [B, T] int.
           carry: state before the first symbol.
+          train: as other models take it; nothing here differs in training.
 
         Returns:
           [B, T, V], unnormalised log probabilities, and the state behind the last symbol.
         """
+        del train
         # Time first, as the scan needs it.
         x = nn.Embed(self.symbols, self.embedding, name="embedding")(tokens.T)
         states = []

@@ -1,29 +1,41 @@
 """The only place that turns the names in a config into objects."""
 
 import contextlib
+import dataclasses
 import functools
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
 import ml_collections
 import optax
+from flax import linen as nn
 
-from sparsetrain import backward, compress, data, masks, runtime
-from sparsetrain.models import MLP, LeNet5
-from sparsetrain.training import step
+from sparsetrain import backward, compress, masks, models, runtime
+from sparsetrain.training import optimizers, step
+from sparsetrain.training.optimizers import lookup
+from sparsetrain.training.tasks import TASKS, Loaded, Task
 from sparsetrain.training.workers import Workers
 
-MODELS: dict[str, Callable[..., Any]] = {"lenet5": LeNet5, "mlp": MLP}
-OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
-    "adam": optax.adam,
-    "sgd": optax.sgd,
+MODELS: dict[str, Callable[..., Any]] = {
+    "char_lstm": models.CharLSTM,
+    "lenet5": models.LeNet5,
+    "mlp": models.MLP,
+    "pointnet2": models.PointNet2,
+    "resnet": models.ResNet,
+    "resnet50": models.ResNet50,
+    "seq2seq": models.Seq2Seq,
+    "ssd300": models.SSD300,
+    "tagger": models.Tagger,
+    "text_cnn": models.TextCNN,
+    "transformer": models.Transformer,
+    "transition_parser": models.TransitionParser,
+    "vgg16": models.VGG16,
+    "word_lstm": models.WordLSTM,
 }
-ROW_SPARSE_OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
-    "adam": backward.row_sparse.adam,
-    "sgd": backward.row_sparse.sgd,
-}
+# What `model.cell` may say; only the first has products that rules of `backward` can match.
+CELLS = {"lstm": nn.LSTMCell, "optimized_lstm": nn.OptimizedLSTMCell}
 MEMORIES: dict[str, Callable[..., Any]] = {
     "momentum_correction": compress.momentum_correction,
     "no_memory": compress.no_memory,
@@ -45,18 +57,6 @@ def config_errors() -> Iterator[None]:
     except (ValueError, TypeError, KeyError, AttributeError, OSError, ImportError) as error:
         text = error.args[0] if isinstance(error, KeyError) and error.args else error
         raise ConfigError(" ".join(str(text).split())) from error
-
-
-def lookup(table: Mapping[str, Any], name: str, field: str) -> Any:
-    """Entry of a table, or a ValueError that lists what there is.
-
-    Example:
-      >>> lookup({"adam": 1}, "adam", "optimizer.name")
-      1
-    """
-    if name not in table:
-        raise ValueError(f"{field}={name!r} is unknown; choose one of {', '.join(sorted(table))}")
-    return table[name]
 
 
 def rule(name: str, settings: Mapping[str, Any]) -> Any:
@@ -129,7 +129,7 @@ def rules(config: ml_collections.ConfigDict | ml_collections.FrozenConfigDict) -
     settings = {
         key: value
         for key, value in config.items()
-        if key not in ("rule", "layers", "overrides", "row_sparse", "adaptive_decay")
+        if key not in ("rule", "layers", "overrides", "row_sparse", "adaptive_decay", "turns")
     }
     if config.adaptive_decay:
         settings["decay"] = "adaptive"
@@ -152,7 +152,7 @@ def optimizer(
     for, wrapped so that it carries the memory.
 
     Args:
-      config: `name`, and keyword arguments of that optimizer; None keeps its default.
+      config: as for `optimizers.make`.
       row_sparse: whether kernels have row-sparse gradients.
       exchange: the `compress` section, see `compressed`; None for no exchange.
       sparsity: the `masks` section, see `masked`; None for dense weights.
@@ -165,10 +165,7 @@ def optimizer(
       ValueError: an unknown name, an exchange or masks of row-sparse gradients, or several workers
         who exchange nothing.
     """
-    table = ROW_SPARSE_OPTIMIZERS if row_sparse else OPTIMIZERS
-    factory = lookup(table, config.name, "optimizer.name")
-    settings = {k: v for k, v in config.items() if k != "name" and v is not None}
-    tx = factory(**settings)
+    tx = optimizers.make(config, row_sparse)
     if exchange is not None and exchange.name != "none":
         if row_sparse:
             raise ValueError(
@@ -281,30 +278,105 @@ def workers(count: int) -> Workers:
     return Workers(devices, runtime.worker_mesh())
 
 
+@dataclasses.dataclass(frozen=True)
+class Alternating:
+    """A model whose rules take turns: at step t those of `turns[t % n]` act, and other layers are dense.
+
+    Memories of the others stay as they are. MSBP trains translators so, the encoder at even steps and the decoder
+    at odd ones. Attributes that are not here are those of `whole`.
+
+    Attributes:
+      whole: with the rules of all turns; initializes, and tells what is measured.
+      turns: the same model with the rules of one turn each.
+    """
+
+    whole: backward.linen.Sparsified
+    turns: tuple[backward.linen.Sparsified, ...]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.whole, name)
+
+
 def model(
     config: ml_collections.FrozenConfigDict,
     rules: Mapping[str, Any],
-    classes: int,
+    task: Task,
     row_sparse: bool,
+    turns: Sequence[str] | None = None,
 ) -> Any:
     """The network with its rules, or the plain one where there are none.
 
     Args:
-      config: `name`, and fields of that model.
+      config: `name`, and fields of that model; of `cell` a name in `CELLS`.
       rules: as from `rules`.
-      classes: number of logits.
+      task: which gives the fields that data decide, and may wrap the model.
       row_sparse: whether kernels get row-sparse gradients.
+      turns: expressions of the rules' own; see `Alternating`. None if all act at every step.
+
+    Raises:
+      ValueError: an unknown name, a model of another task, or turns that leave a rule out.
     """
     fields = {key: value for key, value in config.items() if key != "name"}
-    plain = lookup(MODELS, config.name, "model.name")(classes=classes, **fields)
+    factory = lookup(MODELS, config.name, "model.name")
+    if config.name not in task.models:
+        raise ValueError(
+            f"model.name={config.name!r} is no model of the task {task.name}; "
+            f"choose one of {', '.join(sorted(task.models))}"
+        )
+    if "cell" in fields:
+        fields["cell"] = lookup(CELLS, fields["cell"], "model.cell")
+    known = inspect.signature(factory).parameters
+    fields = {key: value for key, value in task.sizes.items() if key in known} | fields
+    plain = task.module(factory(**fields))
     if not rules:
         return plain
-    return backward.linen.sparsify(plain, rules, row_sparse=row_sparse)
+    sparsify = functools.partial(
+        backward.linen.sparsify, plain, rows=task.rows, row_sparse=row_sparse
+    )
+    if not turns:
+        return sparsify(rules)
+    if set(turns) != set(rules):
+        raise ValueError(
+            f"backward.turns={tuple(turns)}: must name each of the rules {tuple(rules)} once"
+        )
+    return Alternating(sparsify(rules), tuple(sparsify({turn: rules[turn]}) for turn in turns))
 
 
-def dataset(config: ml_collections.ConfigDict | ml_collections.FrozenConfigDict) -> Any:
-    """The data set of the `data` section: `name`, `path` ("" searches the usual places)."""
-    return data.load(config.name, path=config.path or None)
+def load(
+    config: ml_collections.ConfigDict | ml_collections.FrozenConfigDict, workers: int
+) -> Loaded:
+    """The task of a config with its data.
+
+    Args:
+      config: `data` with `name`, `path` ("" searches the usual places), `batch_size` and, of synthetic examples,
+        `sizes`; `task` with `name` and settings of that task, or nothing for images.
+      workers: how many read the examples.
+
+    Returns:
+      `tasks.Loaded`.
+
+    Raises:
+      ValueError: an unknown task or setting, and whatever its reader raises.
+
+    Example:
+      >>> from configs import digits
+      >>> load(digits.get_config(), workers=1).task
+      Images(classes=10, label_smoothing=0.0)
+    """
+    settings = {"name": "images", **(config.get("task") or {})}
+    name = settings.pop("name")
+    reader, given = lookup(TASKS, name, "task.name"), config.data
+    if unknown := settings.keys() - inspect.signature(reader).parameters.keys():
+        raise ValueError(f"task.{min(unknown)}: {name} has no such setting; leave it out")
+    settings = {key: value for key, value in settings.items() if value is not None}
+    return reader(
+        given.name,
+        given.path or None,
+        batch_size=given.batch_size,
+        workers=workers,
+        sizes=dict(given.get("sizes") or {}),
+        **settings,
+    )
 
 
 @functools.lru_cache(maxsize=32)
@@ -313,16 +385,16 @@ def functions(
     backward_config: ml_collections.FrozenConfigDict,
     optimizer_config: ml_collections.FrozenConfigDict,
     compress_config: ml_collections.FrozenConfigDict,
-    classes: int,
+    task: Task,
     masks_config: ml_collections.FrozenConfigDict | None = None,
     workers: Workers | None = None,
 ) -> tuple[Any, optax.GradientTransformation, step.Functions]:
     """Model, optimizer and compiled functions; runs that differ only in their seed share them."""
     table = rules(backward_config)
     row_sparse = bool(backward_config.row_sparse) and bool(table)
-    sparse = model(model_config, table, classes, row_sparse)
+    sparse = model(model_config, table, task, row_sparse, backward_config.get("turns"))
     workers = workers or Workers()
     transformation = optimizer(
         optimizer_config, row_sparse, compress_config, masks_config, workers.axis_name
     )
-    return sparse, transformation, step.make(sparse, transformation, workers)
+    return sparse, transformation, step.make(sparse, transformation, workers, task)

@@ -1,6 +1,7 @@
-"""One training run from its config, resumable at any moment."""
+"""One training run of any task from its config, resumable at any moment."""
 
 import json
+import math
 import os
 import time
 from collections.abc import Iterator
@@ -52,7 +53,7 @@ def train_and_evaluate(
     workdir: str | os.PathLike[str],
     progress: Progress | None = None,
 ) -> Result:
-    """Trains the network of a config, or continues where an earlier call was cut off.
+    """Trains the network of a config on its task, or continues where an earlier call was cut off.
 
     Writes into `workdir`: `config.json`, `metrics.jsonl` (a line per evaluation), `checkpoints/`,
     `stages.json` (who made which steps), TensorBoard events in `events/` where TensorBoard is
@@ -81,7 +82,8 @@ def train_and_evaluate(
       progress: what a person sees; a bar on a terminal and plain lines elsewhere by default.
 
     Returns:
-      `Result`. Of the fields of `summary`, accuracies are fractions, `train_loss` is the mean over
+      `Result`. Of the fields of `summary`, `validation_...` and `test_...` are the scores of the task
+      (fractions, but for a perplexity or a loss), `train_loss` is the mean over
       the last epoch in nats, `gradient_angle` is in radians, `kept_fraction` the share of
       output-gradient entries that the rules keep, `memory_norm` the norm of the stored total,
       `seconds_per_step` the median over evaluations, without compilation; with a compressed
@@ -118,11 +120,11 @@ class _Run:
         self.workdir, self.progress = workdir, progress
         self.writes = jax.process_index() == 0
         config = self.config
-        self.data = build.dataset(config.data)
-        images, labels = self.data.train.images, self.data.train.labels
         self.batch_size = config.data.batch_size
         self.workers = build.workers(config.get("workers", 1))
-        most = len(images) // self.workers.count
+        self.data = build.load(config, self.workers.count)
+        self.task = self.data.task
+        most = self.data.examples // self.workers.count
         if not 1 <= self.batch_size <= most:
             raise ValueError(
                 f"data.batch_size={self.batch_size}: must lie in 1..{most}, "
@@ -136,11 +138,14 @@ class _Run:
             config.backward,
             config.optimizer,
             config.compress,
-            int(labels.max()) + 1,
+            self.task,
             config.get("masks"),
             self.workers,
         )
-        inputs = step.pixels(jnp.asarray(images[: self.batch_size]))
+        if config.get("steps") is not None and config.steps < 1:
+            raise ValueError(f"steps={config.steps}: must be at least 1, or None for whole epochs")
+        batch = jax.tree.map(lambda leaf: jnp.asarray(leaf[: self.batch_size]), self.data.train)
+        inputs = self.task.inputs(batch)
 
         def one() -> TrainState:
             return state.create(model, optimizer, inputs, config.seed)
@@ -150,7 +155,8 @@ class _Run:
             own = self.workers.stacked((begin.variables, begin.opt_state))
             return TrainState(begin.step, own[0], own[1], begin.key)
 
-        layers = model.layers(jax.random.key(0), inputs) if hasattr(model, "layers") else []
+        self.model = model
+        layers = model.layers(jax.random.key(0), *inputs) if hasattr(model, "layers") else []
         self.kept_fraction = measure.kept_fraction(layers)
         self.sparse_paths = tuple(dict.fromkeys(layer.path for layer in layers if layer.rule))
         past = self._past()
@@ -169,6 +175,8 @@ class _Run:
         self.start, self.stage = int(self.state.step), course[-1]
         self.per_epoch = self._per_epoch(self.stage)
         self.total = self.stage.step + (config.epochs - self.stage.epoch) * self.per_epoch
+        if config.get("steps") is not None:
+            self.total = min(self.total, config.steps)
         if self.writes and self.start < self.total:
             # Stages first: they tell what the checkpoints are, whoever goes on.
             stages.write(workdir, course)
@@ -179,6 +187,8 @@ class _Run:
         self.writers: list[Writer] = [self.json_lines]
         if self.writes and self.start < self.total and has_tensorboard():
             self.writers.append(TensorBoard(workdir / "events"))
+        for text in self.data.notes if self.start < self.total else ():
+            progress.note(text)
 
     def _config_text(self) -> str:
         return json.dumps(self.config.to_dict(), indent=2, sort_keys=True) + "\n"
@@ -222,7 +232,7 @@ class _Run:
         return state, [*course, Stage(step, epoch, self.workers.count)]
 
     def _per_epoch(self, stage: Stage) -> int:
-        return len(self.data.train.images) // (self.batch_size * stage.workers)
+        return self.task.steps_per_epoch(self.data.examples, self.batch_size * stage.workers)
 
     def finish(self) -> Result:
         """Trains from where the run stands to its end."""
@@ -237,72 +247,73 @@ class _Run:
     def _train(self) -> None:
         config, functions = self.config, self.functions
         splits = {
-            name: jax.device_put((part.images, part.labels))
-            for name, part in self.data._asdict().items()
+            name: jax.device_put(getattr(self.data, name))
+            for name in ("train", "validation", "test")
+            if getattr(self.data, name) is not None
         }
-        images, labels = self.workers.shared(splits["train"], self.data.train)
+        examples = self.workers.shared(splits["train"], self.data.train)
         key = state.data_key(self.state.key)
         done = self.start
         # Zero steps: compiles outside the clock.
         order = self._order(key, self.stage.epochs(done, self.per_epoch))
-        self.state, _ = functions.train(self.state, images, labels, order, np.int32(0))
+        self.state, _ = functions.train(self.state, examples, order, np.int32(0))
         while done < self.total:
             epoch, behind = divmod(done - self.stage.step, self.per_epoch)
             epoch += self.stage.epoch
             if behind == 0:
                 order, waiting, losses = self._order(key, epoch), 0.0, 0.0
-            steps = min(config.steps_per_call, self.per_epoch - behind)
+            steps = min(config.steps_per_call, self.per_epoch - behind, self.total - done)
             begin = time.perf_counter()
-            self.state, loss = functions.train(self.state, images, labels, order, np.int32(steps))
+            self.state, loss = functions.train(self.state, examples, order, np.int32(steps))
             losses += steps * float(loss)
             waiting += time.perf_counter() - begin
             done += steps
+            behind += steps
             self.progress.advance(done)
-            if behind + steps < self.per_epoch:
+            # A last epoch may be cut short; checkpoints lie between epochs, and there.
+            last = done == self.total
+            if behind < self.per_epoch and not last:
                 continue
             epoch += 1
-            last = epoch == config.epochs
             if last or epoch % config.eval_every == 0:
-                mean, seconds = losses / self.per_epoch, waiting / self.per_epoch
-                self._evaluate(done, epoch, mean, seconds, splits)
+                self._evaluate(done, epoch, losses / behind, waiting / behind, splits)
             if last or epoch % config.checkpoint_every == 0:
                 # After the metrics, so that a restored step always has its line.
                 self.checkpoints.save(self.state)
 
     def _order(self, key: jax.Array, epoch: int) -> jax.Array:
-        examples = len(self.data.train.images)
-        order = data.epoch_permutation(key, epoch, examples)
+        examples = self.data.examples
         batch = self.batch_size * self.workers.count
+        if self.task.keeps_order:
+            order = jnp.arange(examples, dtype=jnp.int32)
+        else:
+            order = data.epoch_permutation(key, epoch, examples)
         rows = order[: self.per_epoch * batch].reshape(self.per_epoch, batch)
         # A step takes the row of its own number, and these workers began at another than zero.
         first = self.stage.step % self.per_epoch
         return jnp.roll(rows, first, axis=0) if first else rows
 
     def _evaluate(
-        self,
-        done: int,
-        epoch: int,
-        loss: float,
-        seconds: float,
-        splits: dict[str, tuple[jax.Array, jax.Array]],
+        self, done: int, epoch: int, loss: float, seconds: float, splits: dict[str, Any]
     ) -> None:
         # Those of one worker: with local steps, between two exchanges, his own.
-        variables, accuracy = self.workers.own(self.state.variables), self.functions.accuracy
+        variables = self.workers.own(self.state.variables)
         metrics = {
             "epoch": epoch,
             "train_loss": loss,
-            "validation_accuracy": float(accuracy(variables, *splits["validation"])),
-            "test_accuracy": float(accuracy(variables, *splits["test"])),
+            **self._scores(variables, splits, done == self.total),
             "kept_fraction": self.kept_fraction,
             "memory_norm": float(measure.memory_norm(variables)),
             "seconds_per_step": seconds,
             "gradient_angle": None,
         }
-        images, labels = splits["train"]
-        examples = min(self.config.angle_examples, len(images))
+        examples = min(self.config.angle_examples, self.data.examples)
         if examples >= self.batch_size:
             angles = self.functions.angles(
-                variables, images[:examples], labels[:examples], self.batch_size, self.sparse_paths
+                variables,
+                jax.tree.map(lambda leaf: leaf[:examples], splits["train"]),
+                self.batch_size,
+                self.sparse_paths,
             )
             metrics |= {name: float(value) for name, value in angles.items()}
         metrics |= compress.report(self.workers.gathered(tree.nodes(Ledger, self.state.opt_state)))
@@ -310,6 +321,28 @@ class _Run:
         for writer in self.writers:
             writer.write(done, metrics)
         self.progress.advance(done, metrics)
+
+    def _scores(
+        self, variables: Any, splits: dict[str, Any], is_last: bool
+    ) -> dict[str, float | None]:
+        """Scores of validation and test, by the compiled functions and by the task on the host."""
+        scorers = [self.data.at_evaluation, self.data.at_end if is_last else None]
+        found: dict[str, float | None] = {}
+        for split in ("validation", "test"):
+            if split in splits:
+                compiled = self.functions.scores(variables, splits[split])
+                found |= {f"{split}_{name}": float(value) for name, value in compiled.items()}
+            for scorer in filter(None, scorers):
+                scores = scorer(*self._plain(variables), split)
+                found |= {f"{split}_{name}": value for name, value in scores.items()}
+        return found
+
+    def _plain(self, variables: Any) -> tuple[Any, dict[str, Any]]:
+        """The model without rules, and its variables."""
+        dense = step.without(variables, *step.SPARSE_COLLECTIONS)
+        if not hasattr(self.model, "to_dense"):
+            return self.model, dense
+        return self.model.model, {**dense, "params": self.model.to_dense(dense["params"])}
 
     def _summary(self) -> dict[str, Any]:
         history = self.json_lines.history
@@ -320,17 +353,22 @@ class _Run:
         # With masks only what is as sparse as the end of the run may be called its best.
         sparsest = history[-1].get("density", 1.0)
         final = [record for record in history if record.get("density", 1.0) <= sparsest + 1e-6]
-        best = max(final, key=lambda record: record["validation_accuracy"])
-        last = history[-1]
+        score, sign = self.task.score, 1 if self.task.is_higher_better else -1
+
+        def merit(record: dict[str, Any]) -> float:
+            value = record[f"validation_{score}"]
+            return -math.inf if value is None else sign * value
+
+        best, last = max(final, key=merit), history[-1]
+        scores = [name for name in last if name.startswith(("validation_", "test_"))]
         seconds = [record["seconds_per_step"] for record in history]
         return {
             "steps": last["step"],
             "epochs": last["epoch"],
             "best_epoch": best["epoch"],
-            "best_validation_accuracy": best["validation_accuracy"],
-            "test_accuracy_at_best": best["test_accuracy"],
-            "validation_accuracy": last["validation_accuracy"],
-            "test_accuracy": last["test_accuracy"],
+            f"best_validation_{score}": best[f"validation_{score}"],
+            f"test_{score}_at_best": best[f"test_{score}"],
+            **{name: last[name] for name in scores},
             "train_loss": last["train_loss"],
             "kept_fraction": last["kept_fraction"],
             "memory_norm": last["memory_norm"],

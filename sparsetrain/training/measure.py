@@ -75,8 +75,7 @@ def gradient_angles(
     loss: Callable[..., jax.Array],
     variables: Mapping[str, Any],
     dense_variables: Mapping[str, Any],
-    images: jax.Array,
-    labels: jax.Array,
+    examples: Any,
     batch_size: int,
     paths: Collection[str] = (),
 ) -> dict[str, jax.Array]:
@@ -88,11 +87,10 @@ def gradient_angles(
     step would.
 
     Args:
-      loss: (variables, images, labels) -> mean loss.
+      loss: (variables, batch) -> mean loss.
       variables: variables under which the gradient of `loss` is sparse.
       dense_variables: variables with the same "params" under which it is the true one.
-      images: [N, ...]; the last N mod batch_size examples are left out.
-      labels: [N].
+      examples: tree of arrays [N, ...]; the last N mod batch_size examples are left out.
       batch_size: rows of a training step, on which unified selection and memory depend; at most N.
       paths: parameters whose own angle is wanted too.
 
@@ -107,26 +105,26 @@ def gradient_angles(
 
     Example:
       >>> import jax.numpy as jnp
-      >>> def loss(variables, x, y):  # a "memory" hides the second weight's gradient
+      >>> def loss(variables, x):  # a "memory" hides the second weight's gradient
       ...     weights = jnp.array([1.0, 0.0 if "memory" in variables else 1.0])
       ...     return jnp.sum(weights * variables["params"]["w"] * x.mean(0))
       >>> dense = {"params": {"w": jnp.ones(2)}}
       >>> sparse = dense | {"memory": {}}
-      >>> angles = gradient_angles(loss, sparse, dense, jnp.ones([4, 2]), jnp.ones(4), batch_size=2)
+      >>> angles = gradient_angles(loss, sparse, dense, jnp.ones([4, 2]), batch_size=2)
       >>> round(float(angles["gradient_angle"]), 3)                             # pi / 4
       0.785
     """
-    examples = images.shape[0] // batch_size * batch_size
-    if examples == 0:
+    there = jax.tree.leaves(examples)[0].shape[0]
+    taken = there // batch_size * batch_size
+    if taken == 0:
         raise ValueError(
-            f"batch_size={batch_size}: more than the {images.shape[0]} examples of the angle; "
-            "give more"
+            f"batch_size={batch_size}: more than the {there} examples of the angle; give more"
         )
-    data = (images[:examples], labels[:examples])
+    data = (jax.tree.map(lambda leaf: leaf[:taken], examples),)
 
     def mean_gradient(variables: Mapping[str, Any]) -> Any:
-        def of_params(params: Any, *batch: jax.Array) -> jax.Array:
-            return loss({**variables, "params": params}, *batch)
+        def of_params(params: Any, batch: Any) -> jax.Array:
+            return loss({**variables, "params": params}, batch)
 
         return analysis.full_data_gradient(of_params, variables["params"], data, batch_size)
 

@@ -84,7 +84,7 @@ class Lines(Silent):
 class Bar(Silent):
     """A `rich` progress bar with the latest metrics beside it."""
 
-    SHOWN = ("train_loss", "validation_accuracy", "gradient_angle")
+    SHOWN = ("train_loss", "gradient_angle")
 
     def __init__(self, stream: TextIO | None = None) -> None:
         from rich import console, progress
@@ -106,7 +106,8 @@ class Bar(Silent):
     def advance(self, step: int, metrics: Mapping[str, float | None] | None = None) -> None:
         self._bar.update(self._task, completed=step)
         if metrics is not None:
-            shown = sentence({name: metrics.get(name) for name in self.SHOWN})
+            names = [n for n in metrics if n in self.SHOWN or n.startswith("validation_")]
+            shown = sentence({name: metrics[name] for name in names})
             self._bar.update(self._task, metrics=shown)
 
     def note(self, text: str) -> None:

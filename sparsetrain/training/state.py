@@ -29,15 +29,15 @@ class TrainState(NamedTuple):
 
 
 def create(
-    model: Any, optimizer: optax.GradientTransformation, inputs: jax.Array, seed: int
+    model: Any, optimizer: optax.GradientTransformation, inputs: Any, seed: int
 ) -> TrainState:
     """The state before the first step.
 
     Args:
-      model: anything with linen's `init(key, inputs)`, sparsified or not.
+      model: anything with linen's `init(key, *inputs)`, sparsified or not.
       optimizer: transformation of the whole variables, for instance from `backward.carry_memory`.
-      inputs: [B, ...] one batch of model inputs; only shape and dtype matter. B is the training
-        batch size, because a slot memory takes its number of rows from here.
+      inputs: [B, ...] one batch of model inputs, or a tuple of several; only shape and dtype matter. B is
+        the training batch size, because a slot memory takes its number of rows from here.
       seed: fixes initialisation, order of the data and dropout.
 
     Returns:
@@ -51,7 +51,8 @@ def create(
       (0, (3, 4))
     """
     key = jax.random.key(seed)
-    variables = model.init(jax.random.fold_in(key, 0), inputs)
+    inputs = inputs if isinstance(inputs, tuple) else (inputs,)
+    variables = model.init(jax.random.fold_in(key, 0), *inputs)
     opt_state = optimizer.init(variables)
     if masks.are_in(opt_state):
         variables = masks.apply(variables, opt_state)

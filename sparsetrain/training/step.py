@@ -1,5 +1,6 @@
-"""The compiled functions of a run: many optimizer steps per call, loss, accuracy."""
+"""The compiled functions of a run: many optimizer steps per call, loss, scores."""
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -10,9 +11,10 @@ import optax
 from sparsetrain import varying
 from sparsetrain.training import measure
 from sparsetrain.training.state import TrainState, dropout_key
+from sparsetrain.training.tasks import Images, Task
 from sparsetrain.training.workers import Workers
 
-# Examples that pass the model at once when a whole split is evaluated.
+# Examples that pass the model at once when a whole split is evaluated, unless the task says another number.
 EVALUATION_ROWS = 1000
 
 # What `backward.linen.sparsify` adds to a model's variables; without them it is the plain model.
@@ -23,23 +25,16 @@ class Functions(NamedTuple):
     """What `make` compiles; `loss` is plain, the others are jitted.
 
     Attributes:
-      loss: (variables, images, labels, dropout key or None) -> mean cross entropy in nats.
-      train: (state, images, labels, order, steps) -> (state after `steps` steps, mean loss over
-        them).
-      accuracy: (variables, images, labels) -> share of examples whose largest logit is the label.
-      angles: (variables, images, labels, batch size, paths) -> gradient angles in radians, see
-        `measure`.
+      loss: (variables, batch, dropout key or None) -> mean loss.
+      train: (state, examples, order, steps) -> (state after `steps` steps, mean loss over them).
+      scores: (variables, examples) -> name -> score of a split, see `tasks.Task.scores`.
+      angles: (variables, examples, batch size, paths) -> gradient angles in radians, see `measure`.
     """
 
     loss: Callable[..., jax.Array]
     train: Callable[..., tuple[TrainState, jax.Array]]
-    accuracy: Callable[..., jax.Array]
+    scores: Callable[..., dict[str, jax.Array]]
     angles: Callable[..., dict[str, jax.Array]]
-
-
-def pixels(images: jax.Array) -> jax.Array:
-    """uint8 [B, H, W, C] -> float32 in [0, 1]; kept as bytes, data take a quarter of the memory."""
-    return images.astype(jnp.float32) / 255.0
 
 
 def without(variables: Mapping[str, Any], *collections: str) -> dict[str, Any]:
@@ -48,20 +43,25 @@ def without(variables: Mapping[str, Any], *collections: str) -> dict[str, Any]:
 
 
 def make(
-    model: Any, optimizer: optax.GradientTransformation, workers: Workers | None = None
+    model: Any,
+    optimizer: optax.GradientTransformation,
+    workers: Workers | None = None,
+    task: Task | None = None,
 ) -> Functions:
-    """The functions of a run for a classifier of images.
+    """The functions of a run.
 
     `train` takes the number of steps as data, so one compiled program serves every call: a whole
     epoch, the rest of one after a restart, and a call of zero steps that only compiles. Its state
     is donated.
 
     Args:
-      model: linen module or `backward.linen.sparsify` of one, called as `apply(variables, x,
-        train=...)`.
+      model: linen module or `backward.linen.sparsify` of one, called as `apply(variables, *inputs,
+        train=...)`; with `turns`, models of the same variables that take the steps in turn, see
+        `build.Alternating`.
       optimizer: transformation of the whole variables.
       workers: who trains; None for one. With several, `variables` and `opt_state` have a leading axis
         [W] in `train`, and a row of `order` has the batches of all of them, one behind the other.
+      task: what the examples are; None for images.
 
     Returns:
       `Functions`.
@@ -71,70 +71,75 @@ def make(
       >>> from sparsetrain.models import MLP
       >>> from sparsetrain.training import state
       >>> model, optimizer = MLP(hidden=(4,)), optax.sgd(0.1)
-      >>> images, labels = np.zeros([6, 2, 2, 1], np.uint8), np.zeros([6], np.int32)
+      >>> examples = np.zeros([6, 2, 2, 1], np.uint8), np.zeros([6], np.int32)
       >>> order = np.arange(6, dtype=np.int32).reshape(3, 2)      # 3 batches of 2 examples
-      >>> start = state.create(model, optimizer, pixels(images[:2]), seed=0)
-      >>> end, loss = make(model, optimizer).train(start, images, labels, order, 2)
+      >>> start = state.create(model, optimizer, np.zeros([2, 2, 2, 1], np.float32), seed=0)
+      >>> end, loss = make(model, optimizer).train(start, examples, order, 2)
       >>> int(end.step)
       2
     """
 
     workers = workers or Workers()
+    task = task or Images(classes=0)
+    turns = getattr(model, "turns", (model,))
 
-    def loss(
-        variables: Any, images: jax.Array, labels: jax.Array, key: jax.Array | None = None
-    ) -> jax.Array:
-        return loss_and_changes(variables, images, labels, key)[0]
+    def loss(variables: Any, batch: Any, key: jax.Array | None = None) -> jax.Array:
+        return loss_and_changes(model, variables, batch, key)[0]
 
     def loss_and_changes(
-        variables: Any, images: jax.Array, labels: jax.Array, key: jax.Array | None
+        model: Any, variables: Any, batch: Any, key: jax.Array | None
     ) -> tuple[jax.Array, dict[str, Any]]:
         """The loss, and the model's own collections (batch statistics) as training leaves them."""
         streams = None if key is None else {"dropout": key}
         own = [name for name in variables if name not in ("params", *SPARSE_COLLECTIONS)]
         mutable = own if own and key is not None else False
         result = model.apply(
-            variables, pixels(images), train=key is not None, rngs=streams, mutable=mutable
+            variables, *task.inputs(batch), train=key is not None, rngs=streams, mutable=mutable
         )
-        logits, changes = result if mutable else (result, {})
-        return optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean(), changes
+        outputs, changes = result if mutable else (result, {})
+        return task.loss(outputs, batch), changes
 
-    def one(
-        state: TrainState, images: jax.Array, labels: jax.Array, order: jax.Array
-    ) -> tuple[TrainState, jax.Array]:
+    def one(state: TrainState, examples: Any, order: jax.Array) -> tuple[TrainState, jax.Array]:
         batch = order[state.step % order.shape[0]]
         key = dropout_key(state.key, state.step)
         if workers.axis_name is not None:
             key = jax.random.fold_in(key, jax.lax.axis_index(workers.axis_name))
-        (value, changes), gradients = jax.value_and_grad(loss_and_changes, has_aux=True)(
-            state.variables, images[batch], labels[batch], key
-        )
+        chosen = jax.tree.map(lambda leaf: leaf[batch], examples)
+        takes = [
+            jax.value_and_grad(functools.partial(loss_and_changes, turn), has_aux=True)
+            for turn in turns
+        ]
+        if len(takes) == 1:
+            (value, changes), gradients = takes[0](state.variables, chosen, key)
+        else:
+            (value, changes), gradients = jax.lax.switch(
+                state.step % len(takes), takes, state.variables, chosen, key
+            )
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.variables)
         variables = {**optax.apply_updates(state.variables, updates), **changes}
         return TrainState(state.step + 1, variables, opt_state, state.key), value
 
     def train(
-        state: TrainState, images: jax.Array, labels: jax.Array, order: jax.Array, steps: jax.Array
+        state: TrainState, examples: Any, order: jax.Array, steps: jax.Array
     ) -> tuple[TrainState, jax.Array]:
         """Steps of all workers, each with batches of its own."""
         dealt = order.reshape(order.shape[0], workers.count, -1)
         own, loss = workers.each(of_worker)(
-            (state.variables, state.opt_state), dealt, images, labels, state.step, state.key, steps
+            (state.variables, state.opt_state), dealt, examples, state.step, state.key, steps
         )
         return TrainState(state.step + steps, own[0], own[1], state.key), loss
 
     def of_worker(
         own: tuple[Any, Any],
         order: jax.Array,
-        images: jax.Array,
-        labels: jax.Array,
+        examples: Any,
         step: jax.Array,
         key: jax.Array,
         steps: jax.Array,
     ) -> tuple[tuple[Any, Any], jax.Array]:
         def body(_: jax.Array, carry: tuple[TrainState, jax.Array]) -> tuple[TrainState, jax.Array]:
             state, total = carry
-            state, value = one(state, images, labels, order)
+            state, value = one(state, examples, order)
             return varying.over(axes, (state, total + value))
 
         # On a mesh all of a worker's own is said to differ, also what an exchange has made equal.
@@ -146,40 +151,37 @@ def make(
         mean = total / jnp.maximum(steps, 1).astype(jnp.float32)
         return (state.variables, state.opt_state), mean
 
-    def accuracy(variables: Any, images: jax.Array, labels: jax.Array) -> jax.Array:
-        dense = without(variables, *SPARSE_COLLECTIONS)
+    def scores(variables: Any, examples: Any) -> dict[str, jax.Array]:
+        mutable = ["carry"] if task.keeps_order else False
 
-        def hits(part: tuple[jax.Array, jax.Array]) -> jax.Array:
-            logits = model.apply(dense, pixels(part[0]), train=False)
-            return (logits.argmax(-1) == part[1]).sum(dtype=jnp.int32)
+        def part(dense: Any, batch: Any) -> tuple[Any, Any]:
+            result = model.apply(dense, *task.inputs(batch), train=False, mutable=mutable)
+            outputs, changes = result if mutable else (result, {})
+            return {**dense, **changes}, task.tally(outputs, batch)
 
-        examples = images.shape[0]
-        whole = examples - examples % EVALUATION_ROWS
-        total = jnp.zeros([], jnp.int32)
+        count = jax.tree.leaves(examples)[0].shape[0]
+        rows = task.evaluation_rows or EVALUATION_ROWS
+        whole = count - count % rows
+        dense, sums = without(variables, *SPARSE_COLLECTIONS), []
         if whole:
-            parts = jax.tree.map(
-                lambda x: x[:whole].reshape(-1, EVALUATION_ROWS, *x.shape[1:]), (images, labels)
-            )
-            total += jax.lax.map(hits, parts).sum(dtype=jnp.int32)
-        if whole < examples:
-            total += hits((images[whole:], labels[whole:]))
-        return total.astype(jnp.float32) / examples
+            parts = jax.tree.map(lambda x: x[:whole].reshape(-1, rows, *x.shape[1:]), examples)
+            dense, found = jax.lax.scan(part, dense, parts)
+            sums.append(jax.tree.map(lambda x: x.sum(0, dtype=x.dtype), found))
+        if whole < count:
+            sums.append(part(dense, jax.tree.map(lambda x: x[whole:], examples))[1])
+        return task.scores(jax.tree.map(lambda *leaves: sum(leaves), *sums))
 
     def angles(
-        variables: Any,
-        images: jax.Array,
-        labels: jax.Array,
-        batch_size: int,
-        paths: tuple[str, ...] = (),
+        variables: Any, examples: Any, batch_size: int, paths: tuple[str, ...] = ()
     ) -> dict[str, jax.Array]:
         # Without its taps a row-sparse model has the same gradient in dense form.
         sparse = without(variables, "row_sparse")
         dense = without(variables, *SPARSE_COLLECTIONS)
-        return measure.gradient_angles(loss, sparse, dense, images, labels, batch_size, paths)
+        return measure.gradient_angles(loss, sparse, dense, examples, batch_size, paths)
 
     return Functions(
         loss,
         jax.jit(train, donate_argnums=0),
-        jax.jit(accuracy),
-        jax.jit(angles, static_argnums=(3, 4)),
+        jax.jit(scores),
+        jax.jit(angles, static_argnums=(2, 3)),
     )

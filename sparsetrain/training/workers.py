@@ -50,7 +50,7 @@ class Workers:
         place = functools.partial(
             jax.make_array_from_process_local_data, NamedSharding(self.mesh, P())
         )
-        return tuple(jax.tree.leaves(jax.tree.map(lambda leaf: place(np.asarray(leaf)), held)))
+        return jax.tree.map(lambda leaf: place(np.asarray(leaf)), held)
 
     def abstract(self, one: TrainState, count: int | None = None) -> TrainState:
         """Shapes of a state, and where its leaves lie.

@@ -9,6 +9,7 @@ import pytest
 
 import configs
 from sparsetrain.training import build, state
+from sparsetrain.training.tasks import Images
 
 NAMES = sorted(module.name for module in pkgutil.iter_modules(configs.__path__))
 # Those with a masks section are settings for `experiments.gap_settings`: see gap_configs_test.py.
@@ -25,7 +26,7 @@ def test_every_config_builds(name):
     config = ml_collections.FrozenConfigDict(module.get_config())
     assert config == ml_collections.FrozenConfigDict(module.get_config())  # Pure.
     model, optimizer, _ = build.functions(
-        config.model, config.backward, config.optimizer, config.compress, 10
+        config.model, config.backward, config.optimizer, config.compress, Images(10)
     )
     inputs = jnp.zeros([config.data.batch_size, 28, 28, 1])
     shapes = jax.eval_shape(lambda: state.create(model, optimizer, inputs, config.seed))

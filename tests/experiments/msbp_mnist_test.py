@@ -15,8 +15,10 @@ from experiments.msbp_mnist import __main__ as command
 from experiments.msbp_mnist import record as recording
 from experiments.msbp_mnist import report, results, runs, statistics, tables
 from sparsetrain import data, selection
-from sparsetrain.training import build, state, step, train_and_evaluate
+from sparsetrain.training import build, state, train_and_evaluate
 from sparsetrain.training.progress import Silent
+from sparsetrain.training.tasks import Images
+from sparsetrain.training.tasks.images import pixels
 
 HIDDEN, BATCH = 24, 32
 
@@ -81,9 +83,10 @@ def test_runs_of_one_seed_start_from_the_same_weights():
         config = run.config()
         shrink(config)
         model, optimizer, _ = build.functions(
-            *(frozen(config)[part] for part in ("model", "backward", "optimizer", "compress")), 10
+            *(frozen(config)[part] for part in ("model", "backward", "optimizer", "compress")),
+            Images(10),
         )
-        images = step.pixels(data.load("digits").train.images[:BATCH])
+        images = pixels(data.load("digits").train.images[:BATCH])
         return state.create(model, optimizer, images, config.seed).variables["params"]
 
     dense, sparse = params(small("dense", None)), params(small("msbp", 3, 0.8))

@@ -10,6 +10,7 @@ from configs import digits
 from sparsetrain import backward, compress, masks
 from sparsetrain.models import MLP
 from sparsetrain.training import build, step
+from sparsetrain.training.tasks import Images
 
 
 def section(**changes):
@@ -59,9 +60,9 @@ def test_overrides_come_first_and_change_only_what_they_name():
         ),
         (
             lambda: build.model(
-                ml_collections.ConfigDict({"name": "cnn"}), {}, 10, row_sparse=False
+                ml_collections.ConfigDict({"name": "cnn"}), {}, Images(10), row_sparse=False
             ),
-            r"model.name='cnn' is unknown; choose one of lenet5, mlp",
+            r"model.name='cnn' is unknown; choose one of char_lstm, lenet5, mlp",
         ),
     ],
 )
@@ -132,14 +133,16 @@ def test_an_optimizer_setting_of_none_keeps_the_default():
 
 
 def test_without_rules_the_model_is_the_plain_one():
-    model = build.model(digits.get_config().model, {}, 10, row_sparse=False)
+    model = build.model(digits.get_config().model, {}, Images(10), row_sparse=False)
     assert model == MLP(hidden=(256, 256), classes=10)
 
 
 def test_runs_that_differ_in_the_seed_share_compiled_functions():
     frozen = [ml_collections.FrozenConfigDict(digits.get_config()) for _ in range(2)]
     first, second = (
-        build.functions(config.model, config.backward, config.optimizer, config.compress, 10)
+        build.functions(
+            config.model, config.backward, config.optimizer, config.compress, Images(10)
+        )
         for config in frozen
     )
     assert first is second

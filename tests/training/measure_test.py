@@ -16,7 +16,8 @@ def sparsified(rule):
 
 
 def loss_of(model):
-    def loss(variables, inputs, labels):
+    def loss(variables, batch):
+        inputs, labels = batch
         logits = model.apply(variables, inputs)
         return -jnp.mean(jax.nn.log_softmax(logits)[jnp.arange(len(labels)), labels])
 
@@ -63,7 +64,7 @@ def test_everything_kept_has_angle_zero():
     model = sparsified(backward.top_k(density=1.0))
     variables = model.init(jax.random.key(2), INPUTS[:4])
     dense = {"params": variables["params"]}
-    angle = measure.gradient_angles(loss_of(model), variables, dense, INPUTS, LABELS, 4)
+    angle = measure.gradient_angles(loss_of(model), variables, dense, (INPUTS, LABELS), 4)
     assert float(angle["gradient_angle"]) < 1e-3
 
 
@@ -78,7 +79,7 @@ def test_angle_equals_numpy_on_the_mean_over_batches():
         total = 0.0
         for start in (0, 4, 8):  # The 13th example does not fill a batch.
             batch = slice(start, start + 4)
-            gradient = jax.grad(loss)(variables, INPUTS[batch], LABELS[batch])["params"]
+            gradient = jax.grad(loss)(variables, (INPUTS[batch], LABELS[batch]))["params"]
             leaves = [np.asarray(leaf, np.float64).ravel() for leaf in jax.tree.leaves(gradient)]
             leaves.append(np.asarray(gradient["hidden_1"]["kernel"], np.float64).ravel())
             total = total + np.concatenate(leaves)
@@ -92,7 +93,7 @@ def test_angle_equals_numpy_on_the_mean_over_batches():
     ]
     assert min(expected) > 0.1 and abs(expected[0] - expected[1]) > 0.1
     angles = measure.gradient_angles(
-        loss, variables, dense, INPUTS, LABELS, 4, ("hidden_1/kernel",)
+        loss, variables, dense, (INPUTS, LABELS), 4, ("hidden_1/kernel",)
     )
     assert list(angles) == ["gradient_angle", "gradient_angle/hidden_1/kernel"]
     np.testing.assert_allclose(list(angles.values()), expected, rtol=1e-4)
@@ -100,4 +101,4 @@ def test_angle_equals_numpy_on_the_mean_over_batches():
 
 def test_too_few_examples_for_the_angle():
     with pytest.raises(ValueError, match="batch_size=14: more than the 13"):
-        measure.gradient_angles(None, {}, {}, INPUTS, LABELS, 14)
+        measure.gradient_angles(None, {}, {}, (INPUTS, LABELS), 14)

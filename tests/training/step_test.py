@@ -8,6 +8,7 @@ import pytest
 from sparsetrain import backward
 from sparsetrain.models import MLP
 from sparsetrain.training import state, step
+from sparsetrain.training.tasks.images import pixels
 
 RULES = {r"hidden.*/kernel": backward.memorized_top_k(density=0.25, decay=0.8)}
 OPTIMIZER = backward.carry_memory(optax.adam(1e-2))
@@ -24,12 +25,12 @@ def functions():
 
 
 def start():
-    return state.create(MODEL, OPTIMIZER, step.pixels(IMAGES[:4]), seed=3)
+    return state.create(MODEL, OPTIMIZER, pixels(IMAGES[:4]), seed=3)
 
 
 def train(functions, run, *calls):
     for steps in calls:
-        run, loss = functions.train(run, IMAGES, LABELS, ORDER, np.int32(steps))
+        run, loss = functions.train(run, (IMAGES, LABELS), ORDER, np.int32(steps))
     return run, loss
 
 
@@ -98,11 +99,11 @@ def test_the_state_is_donated(functions):
 def test_accuracy_counts_every_example_once(monkeypatch, rows):
     monkeypatch.setattr(step, "EVALUATION_ROWS", rows)
     variables = start().variables
-    predicted = PLAIN.apply({"params": variables["params"]}, step.pixels(IMAGES)).argmax(-1)
+    predicted = PLAIN.apply({"params": variables["params"]}, pixels(IMAGES)).argmax(-1)
     expected = np.mean(np.asarray(predicted) == LABELS)
     assert 0 < expected < 1
-    accuracy = step.make(MODEL, OPTIMIZER).accuracy(variables, IMAGES, LABELS)
-    assert float(accuracy) == pytest.approx(expected)
+    scores = step.make(MODEL, OPTIMIZER).scores(variables, (IMAGES, LABELS))
+    assert float(scores["accuracy"]) == pytest.approx(expected)
 
 
 def test_the_angle_of_a_row_sparse_model_is_that_of_the_dense_form():
@@ -112,9 +113,9 @@ def test_the_angle_of_a_row_sparse_model_is_that_of_the_dense_form():
         model = backward.linen.sparsify(MLP(hidden=(8, 8)), rules, row_sparse=row_sparse)
         adam = backward.row_sparse.adam(1e-2) if row_sparse else optax.adam(1e-2)
         optimizer = backward.carry_memory(adam)
-        variables = state.create(model, optimizer, step.pixels(IMAGES[:4]), seed=0).variables
+        variables = state.create(model, optimizer, pixels(IMAGES[:4]), seed=0).variables
         found = step.make(model, optimizer).angles(
-            variables, IMAGES, LABELS, 4, ("hidden_0/kernel",)
+            variables, (IMAGES, LABELS), 4, ("hidden_0/kernel",)
         )
         angles.append([float(angle) for angle in found.values()])
     assert min(angles[0]) > 0.01
@@ -138,9 +139,9 @@ def test_batch_statistics_are_kept_up_to_date():
 
         apply = staticmethod(model.apply)
 
-    run = state.create(WithTrain(), OPTIMIZER, step.pixels(IMAGES[:4]), seed=3)
+    run = state.create(WithTrain(), OPTIMIZER, pixels(IMAGES[:4]), seed=3)
     before = jax.tree.map(np.asarray, run.variables["batch_stats"])
-    first = step.pixels(jnp.asarray(IMAGES[ORDER[0]])).reshape(4, -1)
+    first = pixels(jnp.asarray(IMAGES[ORDER[0]])).reshape(4, -1)
     hidden = first @ run.variables["params"]["hidden_0"]["kernel"]
     expected = 0.5 * before["BatchNorm_0"]["mean"] + 0.5 * hidden.mean(0)
     functions = step.make(WithTrain(), OPTIMIZER)
@@ -148,4 +149,5 @@ def test_batch_statistics_are_kept_up_to_date():
     np.testing.assert_allclose(
         run.variables["batch_stats"]["BatchNorm_0"]["mean"], expected, rtol=1e-5
     )
-    assert 0 <= float(functions.accuracy(run.variables, IMAGES, LABELS)) <= 1
+    scores = functions.scores(run.variables, (IMAGES, LABELS))
+    assert 0 <= float(scores["accuracy"]) <= 1

@@ -1,0 +1,123 @@
+"""Classes of images: accuracy."""
+
+import dataclasses
+import os
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from sparsetrain import data
+from sparsetrain.data import Dataset, Split
+from sparsetrain.training.tasks.task import Loaded, Task
+
+
+def pixels(images: jax.Array) -> jax.Array:
+    """uint8 [B, H, W, C] -> float32 in [0, 1]; kept as bytes, data take a quarter of the memory."""
+    return images.astype(jnp.float32) / 255.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Images(Task):
+    """Batches are `Split`s: images uint8[B, H, W, C] and labels int32[B].
+
+    Attributes:
+      classes: number of logits.
+      label_smoothing: share of the probability that goes evenly to all classes in training.
+    """
+
+    classes: int
+    label_smoothing: float = 0.0
+
+    name: ClassVar[str] = "images"
+    models: ClassVar[tuple[str, ...]] = ("lenet5", "mlp", "resnet", "resnet50", "vgg16")
+
+    @property
+    def sizes(self) -> Mapping[str, Any]:
+        return {"classes": self.classes}
+
+    def inputs(self, batch: Split) -> tuple[Any, ...]:
+        return (pixels(jnp.asarray(batch[0])),)
+
+    def loss(self, outputs: Any, batch: Split) -> jax.Array:
+        labels = batch[1]
+        if self.label_smoothing:
+            shares = optax.smooth_labels(jax.nn.one_hot(labels, self.classes), self.label_smoothing)
+            return optax.softmax_cross_entropy(outputs, shares).mean()
+        return optax.softmax_cross_entropy_with_integer_labels(outputs, labels).mean()
+
+    def tally(self, outputs: Any, batch: Split) -> Any:
+        hits = (outputs.argmax(-1) == batch[1]).sum(dtype=jnp.int32)
+        return hits, jnp.int32(len(batch[1]))
+
+    def scores(self, sums: Any) -> dict[str, jax.Array]:
+        hits, examples = sums
+        return {"accuracy": hits.astype(jnp.float32) / examples}
+
+
+def synthetic(
+    count: int = 24, side: int = 8, channels: int = 1, classes: int = 3, seed: int = 0
+) -> Dataset:
+    """Noise with a bright square whose place is the class.
+
+    Args:
+      count: training examples; half as many validate and test.
+      side: H and W.
+      channels: C.
+      classes: C.
+      seed: of the noise.
+
+    Returns:
+      `Dataset`.
+
+    Example:
+      >>> synthetic(count=4).train.images.shape
+      (4, 8, 8, 1)
+    """
+    chance = np.random.default_rng(seed)
+
+    def split(count: int) -> Split:
+        labels = (np.arange(count) % classes).astype(np.int32)
+        images = chance.integers(0, 128, (count, side, side, channels), np.uint8)
+        for image, label in zip(images, labels, strict=True):
+            row, column = divmod(int(label) * 2 % (side * side // 4), side // 2)
+            image[2 * row : 2 * row + 2, 2 * column : 2 * column + 2] = 255
+        return Split(images, labels)
+
+    return Dataset(split(count), split(count // 2), split(count // 2))
+
+
+def load(
+    name: str,
+    path: str | os.PathLike[str] | None,
+    *,
+    batch_size: int,
+    workers: int,
+    sizes: Mapping[str, Any],
+    label_smoothing: float = 0.0,
+) -> Loaded:
+    """Loads images for the loop.
+
+    Args:
+      name: of `data.load`, or "synthetic".
+      path: as there.
+      batch_size: of a worker; any.
+      workers: any.
+      sizes: of `synthetic`.
+      label_smoothing: see `Images`.
+
+    Returns:
+      `Loaded`.
+
+    Example:
+      >>> found = load("synthetic", None, batch_size=4, workers=1, sizes={"classes": 5})
+      >>> found.task, found.examples
+      (Images(classes=5, label_smoothing=0.0), 24)
+    """
+    del batch_size, workers
+    found = synthetic(**sizes) if name == "synthetic" else data.load(name, path=path)
+    classes = int(found.train.labels.max()) + 1
+    return Loaded(Images(classes, label_smoothing), *found)
