@@ -9,7 +9,7 @@ import ml_collections
 import numpy as np
 import pytest
 
-from sparsetrain.training import build, state, step
+from sparsetrain.training import build, progress, state, step, train_and_evaluate
 from sparsetrain.training.tasks import TASKS, Task
 from tests.training.tasks.synthetic import SMALL, config
 
@@ -59,3 +59,10 @@ def test_a_task_refuses_models_and_settings_that_are_not_its_own():
 def test_synthetic_configs_are_of_all_tasks():
     assert SMALL.keys() == TASKS.keys()
     assert all(dataclasses.is_dataclass(build.load(config(name), 1).task) for name in TASKS)
+
+
+def test_the_loop_takes_a_plain_model_that_has_a_field_called_layers(tmp_path):
+    asked = config("tagging", **{"backward.rule": "dense"})
+    summary = train_and_evaluate(asked, tmp_path, progress.Silent()).summary
+    assert summary["kept_fraction"] == 1 and summary["memory_norm"] == 0
+    assert 0.3 < summary["test_accuracy"] <= 1
