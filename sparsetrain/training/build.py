@@ -33,6 +33,11 @@ __all__ = [
     "workers",
 ]
 
+COMPRESSORS: dict[str, Callable[..., Any]] = {
+    **compress.COMPRESSORS,
+    # A setting of None keeps a factory's default, which for steps of DLS is 1.
+    "layerwise_optimal": functools.partial(compress.COMPRESSORS["layerwise"], steps=None),
+}
 MEMORIES: dict[str, Callable[..., Any]] = {
     "momentum_correction": compress.momentum_correction,
     "no_memory": compress.no_memory,
@@ -169,7 +174,7 @@ def compressed(
     """An optimizer whose gradients, or whose progress over several steps, are compressed.
 
     Args:
-      config: `name` (of `compress.COMPRESSORS`), `every` (1 compresses gradients, more local
+      config: `name` (of `COMPRESSORS`), `every` (1 compresses gradients, more local
         steps), `memory` (of `MEMORIES`), `momentum_masking` (of local steps, or None), and the
         settings of both.
       inner: the optimizer.
@@ -182,7 +187,7 @@ def compressed(
       ValueError: an unknown name, or a setting out of range or missing.
     """
     settings = {**config, "key": jax.random.key(config.key)}
-    compressor = made(compress.COMPRESSORS, "name", settings)
+    compressor = made(COMPRESSORS, "name", settings)
     memory = made(MEMORIES, "memory", settings)
     if config.every > 1 or config.momentum_masking is not None:
         return compress.local_steps(
