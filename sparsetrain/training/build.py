@@ -1,41 +1,43 @@
 """The only place that turns the names in a config into objects."""
 
 import contextlib
-import dataclasses
 import functools
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
 import ml_collections
 import optax
-from flax import linen as nn
 
-from sparsetrain import backward, compress, masks, models, runtime
+from sparsetrain import backward, compress, runtime
 from sparsetrain.training import optimizers, step
-from sparsetrain.training.optimizers import lookup
+from sparsetrain.training.named import lookup, made, taken
+from sparsetrain.training.networks import MODELS, model
+from sparsetrain.training.sparsity import chosen, combined, is_p_gap, masked
 from sparsetrain.training.tasks import TASKS, Loaded, Task
 from sparsetrain.training.workers import Workers
 
-MODELS: dict[str, Callable[..., Any]] = {
-    "char_lstm": models.CharLSTM,
-    "lenet5": models.LeNet5,
-    "mlp": models.MLP,
-    "pointnet2": models.PointNet2,
-    "resnet": models.ResNet,
-    "resnet50": models.ResNet50,
-    "seq2seq": models.Seq2Seq,
-    "ssd300": models.SSD300,
-    "tagger": models.Tagger,
-    "text_cnn": models.TextCNN,
-    "transformer": models.Transformer,
-    "transition_parser": models.TransitionParser,
-    "vgg16": models.VGG16,
-    "word_lstm": models.WordLSTM,
+__all__ = [
+    "MEMORIES",
+    "MODELS",
+    "ConfigError",
+    "chosen",
+    "config_errors",
+    "functions",
+    "load",
+    "model",
+    "optimizer",
+    "rule",
+    "rules",
+    "workers",
+]
+
+COMPRESSORS: dict[str, Callable[..., Any]] = {
+    **compress.COMPRESSORS,
+    # A setting of None keeps a factory's default, which for steps of DLS is 1.
+    "layerwise_optimal": functools.partial(compress.COMPRESSORS["layerwise"], steps=None),
 }
-# What `model.cell` may say; only the first has products that rules of `backward` can match.
-CELLS = {"lstm": nn.LSTMCell, "optimized_lstm": nn.OptimizedLSTMCell}
 MEMORIES: dict[str, Callable[..., Any]] = {
     "momentum_correction": compress.momentum_correction,
     "no_memory": compress.no_memory,
@@ -78,41 +80,7 @@ def rule(name: str, settings: Mapping[str, Any]) -> Any:
       TopK(density=0.5, groups=1, shares_columns=False)
     """
     factory = lookup(backward.RULES, name, "backward.rule")
-    return factory(**_taken(factory, settings))
-
-
-def _taken(factory: Callable[..., Any], settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings that a factory knows and that are not None."""
-    known = inspect.signature(factory).parameters
-    return {key: value for key, value in settings.items() if key in known and value is not None}
-
-
-def _made(
-    table: Mapping[str, Any],
-    field: str,
-    settings: Mapping[str, Any],
-    section: str = "compress",
-    *given: Any,
-) -> Any:
-    """What the factory named by a field of a section makes of the settings it knows.
-
-    Raises:
-      ValueError: an unknown name, or a setting out of range or missing.
-    """
-    name = settings[field]
-    factory = lookup(table, name, f"{section}.{field}")
-    taken = _taken(factory, settings)
-    missing = [
-        f"{section}.{key}"
-        for key, parameter in list(inspect.signature(factory).parameters.items())[len(given) :]
-        if parameter.default is inspect.Parameter.empty and key not in taken
-    ]
-    if missing:
-        raise ValueError(
-            f"{section}.{field}={name!r} needs {' and '.join(missing)}: "
-            f"add {' '.join(f'--config.{key}=<value>' for key in missing)}"
-        )
-    return factory(*given, **taken)
+    return factory(**taken(factory, settings))
 
 
 def rules(config: ml_collections.ConfigDict | ml_collections.FrozenConfigDict) -> dict[str, Any]:
@@ -165,15 +133,25 @@ def optimizer(
       ValueError: an unknown name, an exchange or masks of row-sparse gradients, or several workers
         who exchange nothing.
     """
-    tx = optimizers.make(config, row_sparse)
-    if exchange is not None and exchange.name != "none":
-        if row_sparse:
-            raise ValueError(
-                f"compress.name={exchange.name!r}: row-sparse gradients are not compressed further; "
-                "set backward.row_sparse=False or compress.name=none"
-            )
-        tx = compressed(exchange, tx, axis_name)
-    elif axis_name is not None:
+    is_parallel = sparsity is not None and is_p_gap(sparsity)
+    name = "none" if exchange is None else exchange.name
+    exchanges = exchange is not None and name != "none"
+    if exchanges and row_sparse:
+        raise ValueError(
+            f"compress.name={name!r}: row-sparse gradients are not compressed further; "
+            "set backward.row_sparse=False or compress.name=none"
+        )
+    if exchanges and is_parallel:
+        raise ValueError(
+            f"compress.name={name!r}: workers of masks.order='parallel' train apart; set compress.name=none"
+        )
+
+    def inside(changed: Mapping[str, Any]) -> optax.GradientTransformation:
+        tx = optimizers.make({**config, **changed}, row_sparse)
+        return tx if exchange is None or not exchanges else compressed(exchange, tx, axis_name)
+
+    tx = inside({})
+    if not exchanges and axis_name is not None and not is_parallel:
         raise ValueError(
             "workers: several of them need an exchange; set compress.name=dense, or top_k, ..."
         )
@@ -183,7 +161,8 @@ def optimizer(
                 f"masks.name={sparsity.name!r}: row-sparse gradients have no masks; "
                 "set backward.row_sparse=False or masks.name=none"
             )
-        tx = masked(sparsity, tx, axis_name)
+        changed = sparsity.get("fine_tune")
+        tx = masked(sparsity, tx, axis_name, None if changed is None else inside(dict(changed)))
     return backward.carry_memory(tx)
 
 
@@ -195,7 +174,7 @@ def compressed(
     """An optimizer whose gradients, or whose progress over several steps, are compressed.
 
     Args:
-      config: `name` (of `compress.COMPRESSORS`), `every` (1 compresses gradients, more local
+      config: `name` (of `COMPRESSORS`), `every` (1 compresses gradients, more local
         steps), `memory` (of `MEMORIES`), `momentum_masking` (of local steps, or None), and the
         settings of both.
       inner: the optimizer.
@@ -208,8 +187,8 @@ def compressed(
       ValueError: an unknown name, or a setting out of range or missing.
     """
     settings = {**config, "key": jax.random.key(config.key)}
-    compressor = _made(compress.COMPRESSORS, "name", settings)
-    memory = _made(MEMORIES, "memory", settings)
+    compressor = made(COMPRESSORS, "name", settings)
+    memory = made(MEMORIES, "memory", settings)
     if config.every > 1 or config.momentum_masking is not None:
         return compress.local_steps(
             inner,
@@ -220,33 +199,6 @@ def compressed(
             axis_name=axis_name,
         )
     return optax.chain(compress.exchange(compressor, memory, axis_name=axis_name), inner)
-
-
-def masked(
-    config: ml_collections.ConfigDict | ml_collections.FrozenConfigDict,
-    inner: optax.GradientTransformation,
-    axis_name: str | None = None,
-) -> optax.GradientTransformation:
-    """An optimizer that owns masks.
-
-    Args:
-      config: `name` (of `masks.METHODS`), `partitions` (tuple of (name, regex), of grow_and_prune),
-        `dense` (regex, or None), `structure` ("unstructured", or (rows, columns) of blocks), `key`,
-        and the settings of the method. Paths begin with "params/".
-      inner: the optimizer.
-      axis_name: of the workers, None for one.
-
-    Returns:
-      The wrapper around it.
-
-    Raises:
-      ValueError: an unknown name, or a setting out of range or missing.
-    """
-    settings = {**config, "key": jax.random.key(config.key), "axis_name": axis_name}
-    settings["partitions"] = masks.partitions(dict(config.partitions), dense=config.dense)
-    if config.structure != "unstructured":
-        settings["structure"] = masks.block(*config.structure)
-    return _made(masks.METHODS, "name", settings, "masks", inner)
 
 
 def workers(count: int) -> Workers:
@@ -278,70 +230,6 @@ def workers(count: int) -> Workers:
     return Workers(devices, runtime.worker_mesh())
 
 
-@dataclasses.dataclass(frozen=True)
-class Alternating:
-    """A model whose rules take turns: at step t those of `turns[t % n]` act, and other layers are dense.
-
-    Memories of the others stay as they are. MSBP trains translators so, the encoder at even steps and the decoder
-    at odd ones. Attributes that are not here are those of `whole`.
-
-    Attributes:
-      whole: with the rules of all turns; initializes, and tells what is measured.
-      turns: the same model with the rules of one turn each.
-    """
-
-    whole: backward.linen.Sparsified
-    turns: tuple[backward.linen.Sparsified, ...]
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.whole, name)
-
-
-def model(
-    config: ml_collections.FrozenConfigDict,
-    rules: Mapping[str, Any],
-    task: Task,
-    row_sparse: bool,
-    turns: Sequence[str] | None = None,
-) -> Any:
-    """The network with its rules, or the plain one where there are none.
-
-    Args:
-      config: `name`, and fields of that model; of `cell` a name in `CELLS`.
-      rules: as from `rules`.
-      task: which gives the fields that data decide, and may wrap the model.
-      row_sparse: whether kernels get row-sparse gradients.
-      turns: expressions of the rules' own; see `Alternating`. None if all act at every step.
-
-    Raises:
-      ValueError: an unknown name, a model of another task, or turns that leave a rule out.
-    """
-    fields = {key: value for key, value in config.items() if key != "name"}
-    factory = lookup(MODELS, config.name, "model.name")
-    if config.name not in task.models:
-        raise ValueError(
-            f"model.name={config.name!r} is no model of the task {task.name}; "
-            f"choose one of {', '.join(sorted(task.models))}"
-        )
-    if "cell" in fields:
-        fields["cell"] = lookup(CELLS, fields["cell"], "model.cell")
-    known = inspect.signature(factory).parameters
-    fields = {key: value for key, value in task.sizes.items() if key in known} | fields
-    plain = task.module(factory(**fields))
-    if not rules:
-        return plain
-    sparsify = functools.partial(
-        backward.linen.sparsify, plain, rows=task.rows, row_sparse=row_sparse
-    )
-    if not turns:
-        return sparsify(rules)
-    if set(turns) != set(rules):
-        raise ValueError(
-            f"backward.turns={tuple(turns)}: must name each of the rules {tuple(rules)} once"
-        )
-    return Alternating(sparsify(rules), tuple(sparsify({turn: rules[turn]}) for turn in turns))
-
-
 def load(
     config: ml_collections.ConfigDict | ml_collections.FrozenConfigDict, workers: int
 ) -> Loaded:
@@ -360,8 +248,8 @@ def load(
 
     Example:
       >>> from configs import digits
-      >>> load(digits.get_config(), workers=1).task
-      Images(classes=10, label_smoothing=0.0)
+      >>> load(digits.get_config(), workers=1).task.classes
+      10
     """
     settings = {"name": "images", **(config.get("task") or {})}
     name = settings.pop("name")
@@ -397,4 +285,5 @@ def functions(
     transformation = optimizer(
         optimizer_config, row_sparse, compress_config, masks_config, workers.axis_name
     )
-    return sparse, transformation, step.make(sparse, transformation, workers, task)
+    together = combined(masks_config, workers.axis_name)
+    return sparse, transformation, step.make(sparse, transformation, workers, task, together)

@@ -1,7 +1,6 @@
 """One training run of any task from its config, resumable at any moment."""
 
 import json
-import math
 import os
 import time
 from collections.abc import Iterator
@@ -27,11 +26,7 @@ from sparsetrain.training.metrics import (
 from sparsetrain.training.progress import Progress, Silent, choose
 from sparsetrain.training.stages import Stage
 from sparsetrain.training.state import TrainState
-
-# Of a run with a compressed exchange, see `compress.report`.
-SENT = ("bits_sent", "wire_bytes", "moved_bytes", "dense_bits", "compression_ratio")
-# Of a run with masks, see `masks.report`.
-MASKED = ("density", "mask_error")
+from sparsetrain.training.summary import summarize
 
 
 class Result(NamedTuple):
@@ -147,8 +142,10 @@ class _Run:
         batch = jax.tree.map(lambda leaf: jnp.asarray(leaf[: self.batch_size]), self.data.train)
         inputs = self.task.inputs(batch)
 
+        chosen = build.chosen(config.get("masks"), self.functions.loss, batch)
+
         def one() -> TrainState:
-            return state.create(model, optimizer, inputs, config.seed)
+            return state.create(model, optimizer, inputs, config.seed, chosen)
 
         def create() -> TrainState:
             begin = one()
@@ -243,10 +240,15 @@ class _Run:
         self.progress.start(self.workdir.name, self.start, self.total)
         if self.start < self.total:
             self._train()
-        summary = self._summary()
+        history = self.json_lines.history
+        if not history:
+            raise build.ConfigError(
+                f"{self.json_lines.path} has lost its lines: delete {self.workdir} to start afresh"
+            )
+        summary = summarize(history, self.task)
         if self.writes:
             replace_text(self.workdir / "summary.json", json.dumps(summary, indent=2) + "\n")
-        return Result(summary, self.json_lines.history, self.state)
+        return Result(summary, history, self.state)
 
     def _train(self) -> None:
         config, functions = self.config, self.functions
@@ -347,39 +349,6 @@ class _Run:
         if not hasattr(self.model, "to_dense"):
             return self.model, dense
         return self.model.model, {**dense, "params": self.model.to_dense(dense["params"])}
-
-    def _summary(self) -> dict[str, Any]:
-        history = self.json_lines.history
-        if not history:
-            raise build.ConfigError(
-                f"{self.json_lines.path} has lost its lines: delete {self.workdir} to start afresh"
-            )
-        # With masks only what is as sparse as the end of the run may be called its best.
-        sparsest = history[-1].get("density", 1.0)
-        final = [record for record in history if record.get("density", 1.0) <= sparsest + 1e-6]
-        score, sign = self.task.score, 1 if self.task.is_higher_better else -1
-
-        def merit(record: dict[str, Any]) -> float:
-            value = record[f"validation_{score}"]
-            return -math.inf if value is None else sign * value
-
-        best, last = max(final, key=merit), history[-1]
-        scores = [name for name in last if name.startswith(("validation_", "test_"))]
-        seconds = [record["seconds_per_step"] for record in history]
-        return {
-            "steps": last["step"],
-            "epochs": last["epoch"],
-            "best_epoch": best["epoch"],
-            f"best_validation_{score}": best[f"validation_{score}"],
-            f"test_{score}_at_best": best[f"test_{score}"],
-            **{name: last[name] for name in scores},
-            "train_loss": last["train_loss"],
-            "kept_fraction": last["kept_fraction"],
-            "memory_norm": last["memory_norm"],
-            **{name: last[name] for name in last if name.startswith("gradient_angle")},
-            **{name: last[name] for name in (*SENT, *MASKED) if name in last},
-            "seconds_per_step": float(np.median(seconds)),
-        }
 
     def close(self) -> None:
         self.progress.stop()

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from sparsetrain import backward
+from sparsetrain.training.named import lookup
 
 OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
     "adam": optax.adam,
@@ -18,18 +19,6 @@ ROW_SPARSE_OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = 
     "adam": backward.row_sparse.adam,
     "sgd": backward.row_sparse.sgd,
 }
-
-
-def lookup(table: Mapping[str, Any], name: str, field: str) -> Any:
-    """Entry of a table, or a ValueError that lists what there is.
-
-    Example:
-      >>> lookup({"adam": 1}, "adam", "optimizer.name")
-      1
-    """
-    if name not in table:
-        raise ValueError(f"{field}={name!r} is unknown; choose one of {', '.join(sorted(table))}")
-    return table[name]
 
 
 def cosine(learning_rate: float, decay_steps: int, warmup_steps: int = 0) -> optax.Schedule:
@@ -75,8 +64,7 @@ def stepwise(
       [1.0, 1.0, 0.1, 0.01]
     """
     falls = optax.piecewise_constant_schedule(learning_rate, dict.fromkeys(boundaries, factor))
-    # optax changes behind a boundary, and a schedule here at it.
-    return _warmed(lambda step: falls(step + 1), warmup_steps)
+    return _warmed(falls, warmup_steps)
 
 
 def exponential(

@@ -29,7 +29,7 @@ class TrainState(NamedTuple):
 
 
 def create(
-    model: Any, optimizer: optax.GradientTransformation, inputs: Any, seed: int
+    model: Any, optimizer: optax.GradientTransformation, inputs: Any, seed: int, chosen: Any = None
 ) -> TrainState:
     """The state before the first step.
 
@@ -39,6 +39,7 @@ def create(
       inputs: [B, ...] one batch of model inputs, or a tuple of several; only shape and dtype matter. B is
         the training batch size, because a slot memory takes its number of rows from here.
       seed: fixes initialisation, order of the data and dropout.
+      chosen: first variables -> masks that take the place of the optimizer's; None for its own.
 
     Returns:
       A `TrainState` at step 0.
@@ -54,6 +55,13 @@ def create(
     inputs = inputs if isinstance(inputs, tuple) else (inputs,)
     variables = model.init(jax.random.fold_in(key, 0), *inputs)
     opt_state = optimizer.init(variables)
+    if chosen is not None:
+        own = chosen(variables)
+        opt_state = jax.tree.map(
+            lambda node: node._replace(masks=own) if isinstance(node, masks.MaskState) else node,
+            opt_state,
+            is_leaf=lambda node: isinstance(node, masks.MaskState),
+        )
     if masks.are_in(opt_state):
         variables = masks.apply(variables, opt_state)
     return TrainState(jnp.zeros([], jnp.int32), variables, opt_state, key)

@@ -47,6 +47,7 @@ def make(
     optimizer: optax.GradientTransformation,
     workers: Workers | None = None,
     task: Task | None = None,
+    together: Callable[[Any, Any, jax.Array], tuple[Any, Any]] | None = None,
 ) -> Functions:
     """The functions of a run.
 
@@ -62,6 +63,8 @@ def make(
       workers: who trains; None for one. With several, `variables` and `opt_state` have a leading axis
         [W] in `train`, and a row of `order` has the batches of all of them, one behind the other.
       task: what the examples are; None for images.
+      together: (variables, optimizer state, steps done) -> (variables, optimizer state), what workers do behind
+        every step; None for nothing.
 
     Returns:
       `Functions`.
@@ -105,6 +108,8 @@ def make(
         if workers.axis_name is not None:
             key = jax.random.fold_in(key, jax.lax.axis_index(workers.axis_name))
         chosen = jax.tree.map(lambda leaf: leaf[batch], examples)
+        if task.augments:
+            chosen = task.augmented(chosen, jax.random.fold_in(key, 1))
         takes = [
             jax.value_and_grad(functools.partial(loss_and_changes, turn), has_aux=True)
             for turn in turns
@@ -117,6 +122,8 @@ def make(
             )
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.variables)
         variables = {**optax.apply_updates(state.variables, updates), **changes}
+        if together is not None:
+            variables, opt_state = together(variables, opt_state, state.step + 1)
         return TrainState(state.step + 1, variables, opt_state, state.key), value
 
     def train(

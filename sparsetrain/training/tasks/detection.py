@@ -70,7 +70,9 @@ class Detecting(Task):
         _, corners, classes = batch
         match = jax.vmap(functools.partial(boxes.match, defaults=jnp.asarray(defaults(self.side))))
         # `NO_BOX` becomes the background, class 0.
-        return detection.multibox_loss(*outputs, *match(corners, classes + 1))
+        true_offsets, labels = match(corners, classes + 1)
+        offsets, logits = outputs
+        return detection.multibox_loss(offsets, logits, true_offsets, labels)
 
     def tally(self, outputs: Any, batch: Any) -> Any:
         images = len(batch[0])
@@ -171,7 +173,9 @@ def load(
         figures = analysis.average_precision(looked, true, [(side, side)] * len(true))
         return {name.lower(): value for name, value in figures.items()}
 
-    parts = ((part.images, part.boxes, part.classes) for part in found)
+    train, validation, test = ((part.images, part.boxes, part.classes) for part in found)
     empty = sum(part.empty for part in found)
     note = f"{empty} boxes of no area are left out"
-    return Loaded(Detecting(classes, side), *parts, (note,) if empty else (), at_end=at_end)
+    return Loaded(
+        Detecting(classes, side), train, validation, test, (note,) if empty else (), at_end=at_end
+    )

@@ -27,10 +27,17 @@ class Images(Task):
     Attributes:
       classes: number of logits.
       label_smoothing: share of the probability that goes evenly to all classes in training.
+      mixup: both parameters of the beta distribution of the share that an example leaves to another one; 0 for
+        none.
+      flips: whether every other image is mirrored in training.
+      shift: pixels by which images are moved at most in training, with black behind.
     """
 
     classes: int
     label_smoothing: float = 0.0
+    mixup: float = 0.0
+    flips: bool = False
+    shift: int = 0
 
     name: ClassVar[str] = "images"
     models: ClassVar[tuple[str, ...]] = ("lenet5", "mlp", "resnet", "resnet50", "vgg16")
@@ -40,12 +47,50 @@ class Images(Task):
         return {"classes": self.classes}
 
     def inputs(self, batch: Split) -> tuple[Any, ...]:
-        return (pixels(jnp.asarray(batch[0])),)
+        images = jnp.asarray(batch[0])
+        return (images if self.mixup and images.dtype == jnp.float32 else pixels(images),)
+
+    @property
+    def augments(self) -> bool:
+        return bool(self.mixup or self.flips or self.shift)
+
+    def augmented(self, batch: Any, key: jax.Array) -> Any:
+        """Images moved, mirrored and mixed; mixed ones are floats, and their labels shares of the classes.
+
+            x <- s x + (1 - s) x',    y <- s y + (1 - s) y',    s ~ Beta(mixup, mixup), one a batch
+
+        x' is another example of the batch.
+
+        Reference: Zhang et al., mixup: Beyond Empirical Risk Minimization (arXiv 1710.09412).
+        """
+        images, labels = batch
+        keys = jax.random.split(key, 4)
+        if self.flips:
+            turned = jax.random.bernoulli(keys[0], shape=(len(images), 1, 1, 1))
+            images = jnp.where(turned, images[:, :, ::-1], images)
+        if self.shift:
+            edge = (self.shift, self.shift)
+            wide = jnp.pad(images, ((0, 0), edge, edge, (0, 0)))
+            places = jax.random.randint(keys[1], (len(images), 2), 0, 2 * self.shift + 1)
+            size = images.shape[1:]
+            images = jax.vmap(
+                lambda image, at: jax.lax.dynamic_slice(image, (at[0], at[1], 0), size)
+            )(wide, places)
+        if not self.mixup:
+            return images, labels
+        share = jax.random.beta(keys[2], self.mixup, self.mixup)
+        other = jax.random.permutation(keys[3], len(images))
+        images, shares = pixels(images), jax.nn.one_hot(labels, self.classes)
+        return (
+            share * images + (1 - share) * images[other],
+            share * shares + (1 - share) * shares[other],
+        )
 
     def loss(self, outputs: Any, batch: Split) -> jax.Array:
         labels = batch[1]
-        if self.label_smoothing:
-            shares = optax.smooth_labels(jax.nn.one_hot(labels, self.classes), self.label_smoothing)
+        if labels.ndim == 2 or self.label_smoothing:
+            shares = jax.nn.one_hot(labels, self.classes) if labels.ndim == 1 else labels
+            shares = optax.smooth_labels(shares, self.label_smoothing)
             return optax.softmax_cross_entropy(outputs, shares).mean()
         return optax.softmax_cross_entropy_with_integer_labels(outputs, labels).mean()
 
@@ -98,6 +143,9 @@ def load(
     workers: int,
     sizes: Mapping[str, Any],
     label_smoothing: float = 0.0,
+    mixup: float = 0.0,
+    flips: bool = False,
+    shift: int = 0,
 ) -> Loaded:
     """Loads images for the loop.
 
@@ -107,17 +155,18 @@ def load(
       batch_size: of a worker; any.
       workers: any.
       sizes: of `synthetic`.
-      label_smoothing: see `Images`.
+      label_smoothing, mixup, flips, shift: see `Images`.
 
     Returns:
       `Loaded`.
 
     Example:
       >>> found = load("synthetic", None, batch_size=4, workers=1, sizes={"classes": 5})
-      >>> found.task, found.examples
-      (Images(classes=5, label_smoothing=0.0), 24)
+      >>> found.task.classes, found.examples
+      (5, 24)
     """
     del batch_size, workers
     found = synthetic(**sizes) if name == "synthetic" else data.load(name, path=path)
     classes = int(found.train.labels.max()) + 1
-    return Loaded(Images(classes, label_smoothing), *found)
+    task = Images(classes, label_smoothing, mixup, flips, shift)
+    return Loaded(task, found.train, found.validation, found.test)

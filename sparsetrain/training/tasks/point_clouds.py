@@ -120,4 +120,5 @@ def load(
         parts.append(point_clouds.sample(key, count, points, first))
         first += count
     note = f"shapes of {len(KINDS)} kinds are drawn, not ShapeNet's: compare methods, not figures"
-    return Loaded(PointClouds(), *parts, (note,) if name == "shapes" else ())
+    train, validation, test = parts
+    return Loaded(PointClouds(), train, validation, test, (note,) if name == "shapes" else ())

@@ -62,7 +62,7 @@ def synthetic(count: int = 40, symbols: int = 12, length: int = 6) -> sentences.
     Example:
       >>> found = synthetic(count=4, symbols=5, length=3)
       >>> found.labels.tolist(), found.words[0]
-      ([0, 0, 1, 1], ('w4', 'w2', 'w2'))
+      ([0, 0, 1, 1], ('w2', 'w2', 'w2'))
     """
     chance = np.random.default_rng(0)
     words, labels = [], np.sort(np.arange(count) % 2).astype(np.int32)

@@ -150,8 +150,8 @@ def load(
 
     Example:
       >>> found = load("synthetic", None, batch_size=4, workers=1, sizes={}, length=5, least=1)
-      >>> found.train[0].shape, found.test[0].shape, found.notes[0][:39]
-      ((24, 5), (12, 6), '... of 24 training sentences are longer')
+      >>> found.train[0].shape, found.test[0].shape, found.notes[0][:38]
+      ((24, 5), (12, 6), '6 of 24 training sentences are longer ')
     """
     del workers
     if length < 1:

@@ -62,6 +62,15 @@ class Task:
         """What the model is called with."""
         raise NotImplementedError
 
+    @property
+    def augments(self) -> bool:
+        """Whether training sees `augmented` batches."""
+        return False
+
+    def augmented(self, batch: Any, key: jax.Array) -> Any:
+        """A training batch with random changes; `loss` takes it, `tally` need not."""
+        raise NotImplementedError
+
     def loss(self, outputs: Any, batch: Any) -> jax.Array:
         """Mean loss of a batch, in nats where it is a cross entropy."""
         raise NotImplementedError
