@@ -21,9 +21,9 @@ def get_config() -> ml_collections.ConfigDict:
     config.seed = 0
     config.epochs = 15
     config.workers = 1  # Simulated on one device; with several processes each device is one.
-    config.steps_per_call = (
-        1000  # Optimizer steps per call of the compiled program, at most an epoch.
-    )
+    # Optimizer steps per call of the compiled program, at most an epoch; 1 for convolutions on a CPU, which XLA has
+    # no fast form of inside a loop.
+    config.steps_per_call = 1000
     config.eval_every = 1  # Epochs.
     config.checkpoint_every = 5  # Epochs; the last one always.
     config.angle_examples = 256  # Training examples of the gradient angle; 0 leaves it out.

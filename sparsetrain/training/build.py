@@ -276,6 +276,7 @@ def functions(
     task: Task,
     masks_config: ml_collections.FrozenConfigDict | None = None,
     workers: Workers | None = None,
+    in_loop: bool = True,
 ) -> tuple[Any, optax.GradientTransformation, step.Functions]:
     """Model, optimizer and compiled functions; runs that differ only in their seed share them."""
     table = rules(backward_config)
@@ -286,4 +287,5 @@ def functions(
         optimizer_config, row_sparse, compress_config, masks_config, workers.axis_name
     )
     together = combined(masks_config, workers.axis_name)
-    return sparse, transformation, step.make(sparse, transformation, workers, task, together)
+    made = step.make(sparse, transformation, workers, task, together, in_loop)
+    return sparse, transformation, made

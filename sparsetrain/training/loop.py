@@ -14,7 +14,7 @@ import numpy as np
 
 from sparsetrain import backward, compress, data, masks, runtime, tree
 from sparsetrain.compress.ledger import Ledger
-from sparsetrain.training import build, measure, stages, state, step
+from sparsetrain.training import build, measure, networks, stages, state, step
 from sparsetrain.training.checkpoint import Checkpoints
 from sparsetrain.training.metrics import (
     JsonLines,
@@ -136,6 +136,7 @@ class _Run:
             self.task,
             config.get("masks"),
             self.workers,
+            in_loop=config.steps_per_call > 1,
         )
         if config.get("steps") is not None and config.steps < 1:
             raise ValueError(f"steps={config.steps}: must be at least 1, or None for whole epochs")
@@ -155,7 +156,7 @@ class _Run:
         self.model = model
         layers = (
             model.layers(jax.random.key(0), *inputs)
-            if isinstance(model, backward.linen.Sparsified)
+            if isinstance(model, networks.Alternating | backward.linen.Sparsified)
             else []
         )
         self.kept_fraction = measure.kept_fraction(layers)

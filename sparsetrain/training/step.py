@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 from sparsetrain import varying
@@ -42,12 +43,31 @@ def without(variables: Mapping[str, Any], *collections: str) -> dict[str, Any]:
     return {name: part for name, part in variables.items() if name not in collections}
 
 
+def _one_by_one(
+    program: Callable[..., tuple[TrainState, jax.Array]],
+    state: TrainState,
+    examples: Any,
+    order: jax.Array,
+    steps: Any,
+) -> tuple[TrainState, jax.Array]:
+    """`Functions.train` by a program of one step."""
+    total, one = jnp.zeros([], jnp.float32), np.int32(1)
+    if steps == 0:
+        # Compiles, as the others do; the step is made by a copy, and is forgotten.
+        jax.block_until_ready(program(jax.tree.map(jnp.copy, state), examples, order, one))
+    for _ in range(int(steps)):
+        state, loss = program(state, examples, order, one)
+        total += loss
+    return state, total / max(int(steps), 1)
+
+
 def make(
     model: Any,
     optimizer: optax.GradientTransformation,
     workers: Workers | None = None,
     task: Task | None = None,
     together: Callable[[Any, Any, jax.Array], tuple[Any, Any]] | None = None,
+    in_loop: bool = True,
 ) -> Functions:
     """The functions of a run.
 
@@ -65,6 +85,7 @@ def make(
       task: what the examples are; None for images.
       together: (variables, optimizer state, steps done) -> (variables, optimizer state), what workers do behind
         every step; None for nothing.
+      in_loop: whether a program makes many steps, or one; XLA has no fast convolution inside a loop on a CPU.
 
     Returns:
       `Functions`.
@@ -154,7 +175,10 @@ def make(
         start = varying.over(
             axes, (TrainState(step, own[0], own[1], key), jnp.zeros([], jnp.float32))
         )
-        state, total = jax.lax.fori_loop(0, steps, body, start)
+        if in_loop:
+            state, total = jax.lax.fori_loop(0, steps, body, start)
+        else:
+            state, total = body(jnp.zeros([], jnp.int32), start)
         mean = total / jnp.maximum(steps, 1).astype(jnp.float32)
         return (state.variables, state.opt_state), mean
 
@@ -186,9 +210,10 @@ def make(
         dense = without(variables, *SPARSE_COLLECTIONS)
         return measure.gradient_angles(loss, sparse, dense, examples, batch_size, paths)
 
+    program = jax.jit(train, donate_argnums=0)
     return Functions(
         loss,
-        jax.jit(train, donate_argnums=0),
+        program if in_loop else functools.partial(_one_by_one, program),
         jax.jit(scores),
         jax.jit(angles, static_argnums=(2, 3)),
     )

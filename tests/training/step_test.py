@@ -81,6 +81,20 @@ def test_zero_steps_change_nothing(functions):
     assert float(loss) == 0.0
 
 
+def test_steps_one_by_one_are_those_of_the_loop(functions):
+    alone = step.make(MODEL, OPTIMIZER, in_loop=False)
+    run, wanted = (train(each, start(), 0, 5) for each in (alone, functions))
+    for a, b in zip(jax.tree.leaves(run), jax.tree.leaves(wanted), strict=True):
+        if jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
+            a, b = map(jax.random.key_data, (a, b))
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+    loops = [
+        each.lower(start(), (IMAGES, LABELS), ORDER, np.int32(1)).as_text().count("stablehlo.while")
+        for each in (functions.train, alone.train.args[0])
+    ]
+    assert loops[1] < loops[0]
+
+
 def test_one_program_serves_every_number_of_steps(functions):
     run, _ = train(functions, start(), 1)
     compiled = functions.train._cache_size()
