@@ -1,0 +1,1 @@
+"""The small rows of the papers' tables side by side."""

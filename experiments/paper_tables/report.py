@@ -1,0 +1,111 @@
+"""Tables from the result files alone.
+
+    python -m experiments.paper_tables.report --out=experiments/paper_tables/results
+
+Writes `tables.md` beside the results; the tables of the results in this package also go into the README.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from experiments.msbp_mnist.statistics import paired_difference
+from experiments.msbp_mnist.tables import difference, markdown, spread
+from experiments.paper_tables import runs
+from experiments.results import Record, main, publish, read
+
+RESULTS = Path(__file__).parent / "results"
+README = Path(__file__).parent / "README.md"
+# Row -> seed -> content of the result file.
+Cells = Mapping[str, Mapping[int, Record]]
+# Score -> its heading, and what a value of a summary is multiplied by.
+SCORES = {
+    "accuracy": ("accuracy, %", 100),
+    "uas": ("UAS, %", 100),
+    "bleu": ("BLEU", 100),
+    "perplexity": ("perplexity", 1),
+}
+
+
+def load(out: Path) -> dict[str, dict[str, dict[int, Record]]]:
+    """Part -> row -> seed -> content of the result file.
+
+    Raises:
+      ValueError: no results there.
+    """
+    found: dict[str, dict[str, dict[int, Record]]] = {}
+    for record in read(out, "python -m experiments.paper_tables  first"):
+        of_part = found.setdefault(record["part"], {})
+        of_part.setdefault(record["row"], {})[record["seed"]] = record
+    return {part: found[part] for part in runs.PARTS if part in found}
+
+
+def scores(part: runs.Part, records: Mapping[int, Record], split: str) -> dict[int, float]:
+    """Seed -> score of "validation" or "test" after the last step."""
+    times = SCORES[part.score][1]
+    name = f"{split}_{part.score}"
+    return {seed: times * record["summary"][name] for seed, record in records.items()}
+
+
+def table(part: runs.Part, cells: Cells) -> str:
+    """The methods of a part; differences are to its first line, at the same seeds."""
+    first = scores(part, cells[part.lines[0].row], "test") if part.lines[0].row in cells else {}
+    rows: list[Sequence[str]] = []
+    is_exchange = any("bits_sent" in r["summary"] for each in cells.values() for r in each.values())
+    for line in (line for line in part.lines if line.row in cells):
+        mine = cells[line.row]
+        test = scores(part, mine, "test")
+        against = "" if line is part.lines[0] else difference(paired_difference(test, first))
+        cost = sent if is_exchange else kept
+        rows.append(
+            [
+                line.label,
+                _mean(mine, cost),
+                str(len(mine)),
+                spread(scores(part, mine, "validation")),
+                spread(test),
+                against,
+                spread({seed: record["summary"]["train_loss"] for seed, record in mine.items()}, 3),
+            ]
+        )
+    name = SCORES[part.score][0]
+    headings = ["method", "less sent" if is_exchange else "kept of output gradients", "seeds"]
+    headings += [f"validation {name}", f"test {name}", "difference, 95%", "training loss"]
+    return markdown(headings, rows)
+
+
+def kept(record: Record) -> str:
+    """Share of the entries of output gradients that pass backward, of the layers with a rule."""
+    return f"{record['summary']['kept_fraction']:.3g}"
+
+
+def sent(record: Record) -> str:
+    """How many times fewer bits than dense gradients of every step."""
+    summary = record["summary"]
+    return f"x {summary['dense_bits'] / summary['bits_sent']:,.0f}"
+
+
+def _mean(records: Mapping[int, Record], cost: Callable[[Record], str]) -> str:
+    """The cost of all seeds; from the least to the most where they differ."""
+    found = sorted({cost(record) for record in records.values()})
+    return found[0] if len(found) == 1 else f"{found[0]} to {found[-1]}"
+
+
+def text(parts: Mapping[str, Cells]) -> str:
+    """The tables under their headings."""
+    blocks = []
+    for name, cells in parts.items():
+        part = runs.PARTS[name]
+        used = next(iter(next(iter(cells.values())).values()))["summary"]
+        length = f"{used['steps']:,} steps, {used['epochs']} epochs"
+        heading = f"### {part.title} (`configs/{part.table}.py`; {length})"
+        blocks.append(f"{heading}\n\n{table(part, cells)}\n")
+    return "\n".join(blocks)
+
+
+def write(out: Path) -> None:
+    """Writes tables into the folder of the results, and those of our own into the README."""
+    publish(text(load(out)), out, README)
+
+
+if __name__ == "__main__":
+    main("experiments.paper_tables", write, RESULTS)

@@ -1,0 +1,154 @@
+"""The grid: rows of the papers' tables in their small variant, longer here than the configs ask for, over seeds."""
+
+import dataclasses
+import importlib
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import ml_collections
+
+SMALL = "_small"
+
+
+class Line(NamedTuple):
+    """A method of a part.
+
+    Attributes:
+      label: in the table.
+      row: of the config module.
+      changes: fields of this method alone, by their dotted names.
+    """
+
+    label: str
+    row: str
+    changes: Mapping[str, Any] = {}
+
+
+class Part(NamedTuple):
+    """A task of a table.
+
+    Attributes:
+      title: network and data.
+      table: module of `configs`.
+      score: name of the score in a run's summary, behind `test_`.
+      lines: first the one that others are compared with.
+      changes: fields of the small config that are others here, by their dotted names.
+      seeded: fields that have the seed's number as well.
+    """
+
+    title: str
+    table: str
+    score: str
+    lines: tuple[Line, ...]
+    changes: Mapping[str, Any]
+    seeded: tuple[str, ...] = ()
+
+
+def _backward(job: str, decay: float, **changes: Any) -> tuple[Line, ...]:
+    """Dense, SBP and MSBP."""
+    return (
+        Line("dense", f"{job}_dense"),
+        # Of the rules that would take a decay, SBP is the one without.
+        Line("SBP", f"{job}_sbp", {**changes, "backward.decay": 0.0}),
+        Line(f"MSBP, decay {decay:g}", f"{job}_msbp", changes),
+    )
+
+
+def _sentences(job: str, title: str, decay: float) -> Part:
+    # The maximum over time passes back one place of a map: by examples SBP would keep all. So maps are chosen.
+    lines = _backward(job, decay, **{"backward.rule": "unified_top_k"})
+    changes = {"epochs": 4, "model.maps": 32, "model.embedding": 50, "steps_per_call": 1}
+    return Part(title, "msbp_table3", "accuracy", lines, changes, seeded=("task.fold",))
+
+
+PARTS = {
+    "tagging": Part(
+        "2-layer Bi-LSTM 2 x 64, UD English EWT",
+        "msbp_table2",
+        "accuracy",
+        _backward("pos", 0.8),
+        {"epochs": 6, "data.batch_size": 64},
+    ),
+    "parsing": Part(
+        "MLP 200, UD English EWT",
+        "msbp_table2",
+        "uas",
+        _backward("parsing", 0.7),
+        {"epochs": 3, "data.batch_size": 256, "model.hidden": 200},
+    ),
+    "subjectivity": _sentences("subjectivity", "TextCNN 3/4/5 x 32, subjectivity", 0.6),
+    "polarity": _sentences("polarity", "TextCNN 3/4/5 x 32, polarity", 0.3),
+    "translation": Part(
+        "LSTM 1 + 1 x 128 with attention, Multi30k En-De",
+        "msbp_table4",
+        "bleu",
+        _backward("en_vi", 0.05),
+        {"epochs": 8, "model.hidden": 128, "model.embedding": 128, "model.dropout": 0.2},
+    ),
+    "words": Part(
+        "WordLSTM 2 x 64, War and Peace, 4 workers",
+        "sbc_table1",
+        "perplexity",
+        (
+            Line("every step, dense", "word_lstm_baseline"),
+            Line("gradient dropping, .1%", "word_lstm_gradient_dropping"),
+            Line("FedAvg, every 100", "word_lstm_federated_averaging"),
+            Line("SBC(1)", "word_lstm_sbc1"),
+            Line("SBC(2)", "word_lstm_sbc2"),
+            Line("SBC(3)", "word_lstm_sbc3"),
+        ),
+        {"steps": 1000, "epochs": 8},
+    ),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One training run.
+
+    Attributes:
+      part: key of `PARTS`.
+      row: of its lines.
+      seed: fixes initialisation, batches and dropout, the same for all rows.
+    """
+
+    part: str
+    row: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Stem of the result file.
+
+        Example:
+          >>> Run("tagging", "pos_msbp", 0).name
+          'tagging_pos_msbp_seed0'
+        """
+        return f"{self.part}_{self.row}_seed{self.seed}"
+
+    def config(self) -> ml_collections.ConfigDict:
+        """What `sparsetrain.training` takes.
+
+        Example:
+          >>> config = Run("tagging", "pos_msbp", 0).config()
+          >>> config.backward.rule, config.backward.density, config.epochs
+          ('memorized_top_k', 0.04, 6)
+        """
+        part = PARTS[self.part]
+        (line,) = [line for line in part.lines if line.row == self.row]
+        module = importlib.import_module(f"configs.{part.table}")
+        config: ml_collections.ConfigDict = module.get_config(self.row + SMALL)
+        config.seed = self.seed
+        with config.ignore_type():
+            config.update_from_flattened_dict({**part.changes, **line.changes})
+            config.update_from_flattened_dict(dict.fromkeys(part.seeded, self.seed))
+        config.checkpoint_every = config.epochs
+        return config
+
+
+def grid(seeds: int, parts: tuple[str, ...] = tuple(PARTS)) -> Iterator[Run]:
+    """All rows of a seed come before the next seed, so that a grid cut short is balanced."""
+    for seed in range(seeds):
+        for part in parts:
+            for line in PARTS[part].lines:
+                yield Run(part, line.row, seed)
