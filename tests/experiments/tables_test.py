@@ -21,14 +21,15 @@ TABLES = {
     for name in sorted(module.name for module in pkgutil.iter_modules(configs.__path__))
     if re.search(r"_(table\d+|matrix)$", name)
 }
-# Numbers that change neither the shapes of a state nor what is in it.
-NUMBERS = (
+# What changes neither the shapes of a state nor what is in it.
+SAME = (
     "at",
     "begin",
     "density",
     "end",
     "every",
     "fine_tune",
+    "order",
     "phases",
     "steps_per_phase",
     "until",
@@ -91,25 +92,22 @@ def test_every_row_builds(name):
         )
         inputs, structure = jax.tree.flatten(jax.eval_shape(task.inputs, batch))
         key = frozen.model, (task.name, frozen.backward, tuple(task.sizes.items()))
-        MODELS.setdefault(key, model)
-        variables = started(*key, (structure, tuple(inputs)))
         axis_name = build.workers(config.workers).axis_name
         sections = (frozen.optimizer, False, frozen.compress, frozen.masks, axis_name)
         optimizer = build.optimizer(*sections)
-        kind = config.masks.to_dict() | dict.fromkeys(NUMBERS)
-        if config.masks.name == "none":
-            kind = {}
-        kind |= {
-            "compress": config.compress.to_dict()
-            | {"density": None, "every": config.compress.every > 1}
-        }
-        kind |= {"optimizer": sorted(config.optimizer), "model": str(key)}
-        kind = json.dumps(kind, default=str, sort_keys=True)
-        OPTIMIZERS.setdefault(kind, (optimizer, variables))
-        state = optimizer_started(kind)
-        assert masks.are_in(state) == (config.masks.name != "none"), row
+        if row.endswith("_small") and config.backward.rule == "dense":
+            continue  # Of the same kind as the one before.
+        MODELS.setdefault(key, model)
+        variables = started(*key, (structure, tuple(inputs)))
         if config.backward.rule == "memorized_top_k":
             assert jax.tree.leaves(variables["memory"]), row
+        exchange = config.compress.to_dict() | {"density": None, "every": config.compress.every > 1}
+        sparsity = config.masks.to_dict() | dict.fromkeys(SAME)
+        parts = [exchange, sorted(config.optimizer), str(key)]
+        parts += [sparsity] * (config.masks.name != "none")
+        kind = json.dumps(parts, default=str, sort_keys=True)
+        OPTIMIZERS.setdefault(kind, (optimizer, variables))
+        assert masks.are_in(optimizer_started(kind)) == (config.masks.name != "none"), row
 
 
 @pytest.mark.parametrize("name", TABLES)
