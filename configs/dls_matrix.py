@@ -3,10 +3,10 @@
     python -m experiments.main --config=configs/dls_matrix.py:resnet20_dls1_1 --workdir=runs/dls1
     python -m experiments.main --config=configs/dls_matrix.py:resnet20_dls1_1_small --workdir=runs/dls1_small
 
-Rows are <network>_<method>_<percent>: networks resnet20, vgg16 and char_lstm; methods dense, global_top_k, layerwise_top_k,
-dls1, dls4 and dls_inf (1, 4 or all adjustments a step), deft (densities by norm, once a step); percent sent 1, 01 (.1) and
-001 (.01); dense has none. Four workers, the settings of the SBC jobs. experiments/dls has the spread of thresholds and the
-overlap with the global top-k, which the loop does not measure.
+Rows are <network>_<method>_<percent>: networks resnet20, vgg16 and char_lstm; methods dense, global_top_k,
+layerwise_top_k, dls1, dls4 and dls_inf (1, 4 or all adjustments a step), deft (densities by norm, once a step);
+percent sent 1, 01 (.1) and 001 (.01); dense has none. Four workers, the settings of the SBC jobs. experiments/dls has
+the spread of thresholds and the overlap with the global top-k, which the loop does not measure.
 
 Expect: nothing published is known; dls_inf sends what global_top_k does. Time: not measured.
 """

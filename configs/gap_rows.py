@@ -2,9 +2,8 @@
 
     python -m experiments.main --config=configs/gap_table1.py:c_gap_80 --workdir=runs/c_gap_80
 
-Four problems, each with its model, partitions, optimizer and epochs, and a function that puts a method on one. Times of
-masks are in optimizer steps, those of the paper in epochs; `Problem.steps` is an epoch's steps.
-"""
+Four problems, each with its model, partitions, optimizer and epochs, and a function that puts a method on one. Times
+of masks are in optimizer steps, those of the paper in epochs; `Problem.steps` is an epoch's steps."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -154,8 +153,12 @@ def resnet50(small: bool) -> Problem:
         steps, model = 1_281_167 // 2048, {"name": "resnet50"}
         times = {"each": 30, "phases": 28, "rounds": 8, "fine": 150, "dense_epochs": 250}
     tx = {
-        "name": "sgd", "learning_rate": 0.05 if small else 2.048, "momentum": 0.875,
-        "weight_decay": 3.05e-5, "schedule": "cosine", "decay_steps": 1,
+        "name": "sgd",
+        "learning_rate": 0.05 if small else 2.048,
+        "momentum": 0.875,
+        "weight_decay": 3.05e-5,
+        "schedule": "cosine",
+        "decay_steps": 1,
         "warmup_steps": steps // 2 if small else 2 * steps,
     }
     base = rows.config(
@@ -186,8 +189,13 @@ def ssd(small: bool) -> Problem:
         steps, model = 118_287 // 64, {"name": "ssd300", "backbone": "resnet50"}
         times = {"each": 32, "phases": 40, "rounds": 10, "fine": 65, "dense_epochs": 65}
     tx = {
-        "name": "sgd", "learning_rate": 2.6e-3, "momentum": 0.9, "weight_decay": 5e-4,
-        "schedule": "stepwise", "boundaries": (1, 2), "warmup_steps": 300,
+        "name": "sgd",
+        "learning_rate": 2.6e-3,
+        "momentum": 0.9,
+        "weight_decay": 5e-4,
+        "schedule": "stepwise",
+        "boundaries": (1, 2),
+        "warmup_steps": 300,
     }
     base = rows.config(
         "detection",
@@ -222,8 +230,12 @@ def pointnet2(small: bool) -> Problem:
         steps = 13_998 // 32
         times = {"each": 25, "phases": 40, "rounds": 10, "fine": 250, "dense_epochs": 250}
     tx = {
-        "name": "sgd", "learning_rate": 1e-3, "momentum": 0.9, "weight_decay": 1e-4,
-        "schedule": "stepwise", "boundaries": (1, 2),
+        "name": "sgd",
+        "learning_rate": 1e-3,
+        "momentum": 0.9,
+        "weight_decay": 1e-4,
+        "schedule": "stepwise",
+        "boundaries": (1, 2),
     }
     base = rows.config(
         task,
@@ -250,8 +262,13 @@ def transformer(small: bool) -> Problem:
         times = {"each": 10, "phases": 30, "rounds": 10, "fine": 40, "dense_epochs": 40}
     steps = 29_000 // 64 if small else 4_500_000 // 1024
     tx = {
-        "name": "adam", "learning_rate": 8.46e-4, "b1": 0.9, "b2": 0.997, "eps": 1e-9,
-        "schedule": "inverse_square_root", "warmup_steps": 100 if small else 4_000,
+        "name": "adam",
+        "learning_rate": 8.46e-4,
+        "b1": 0.9,
+        "b2": 0.997,
+        "eps": 1e-9,
+        "schedule": "inverse_square_root",
+        "warmup_steps": 100 if small else 4_000,
     }
     model = {"name": "transformer", "dropout": 0.1, "pre_norm": True, "shares": True, **size}
     base = rows.config(

@@ -1,11 +1,14 @@
-"""Table 1 of "Effective Model Sparsification by Scheduled Grow-and-Prune Methods" (arXiv 2106.09857): ResNet-50 on ImageNet.
+"""Table 1 of "Effective Model Sparsification by Scheduled Grow-and-Prune Methods" (arXiv 2106.09857): ResNet-50 on
+ImageNet.
 
     python -m experiments.main --config=configs/gap_table1.py:c_gap_80 --workdir=runs/c_gap_80
     python -m experiments.main --config=configs/gap_table1.py:c_gap_80_small --workdir=runs/c_gap_80_small
 
-Setting of the paper: batch 2048, SGD with momentum .875, 2.048 under a cosine after two epochs of warm-up, weight decay
-3.05e-5; C-GaP of 28 phases of 30 epochs, P-GaP of 8 rounds, and 150 epochs of fine-tuning; kappa = 4. Rows are <method>_80
-and <method>_90, but for dense; the first convolution and the classifier are dense where sparsity is uniform.
+Setting of the paper: batch 2048, SGD with momentum .875, 2.048 under a cosine after two epochs of warm-up, weight
+decay
+3.05e-5; C-GaP of 28 phases of 30 epochs, P-GaP of 8 rounds, and 150 epochs of fine-tuning; kappa = 4. Rows are
+<method>_80 and <method>_90, but for dense; the first convolution and the classifier are dense where sparsity is
+uniform.
 
 | row | distribution | epochs | top-1 at 80% / 90% |
 | --- | --- | --- | --- |
@@ -30,21 +33,20 @@ and <method>_90, but for dense; the first convolution and the classifier are den
 | c_gap_global | non-uniform | 990 | 78.1 / 77.9 |
 
 Not expressible:
-- prune_from_dense (77.1 / 75.8): 250 dense epochs, then 250 of ADMM; `masks.admm` pulls from the first step on, and the 90%
-  model goes on from the 80% one.
+- prune_from_dense (77.1 / 75.8): 250 dense epochs, then 250 of ADMM; `masks.admm` pulls from the first step on, and
+  the 90% model goes on from the 80% one.
 - snip_uniform: `masks.static` by scores ranks all weights together here.
 - dpf (75.1 / n/a): its gradients are those at masked weights while dense ones are kept, which the loop does not hold.
 
 Differs from the paper:
   1. The loop holds its examples in memory, so that a full row is refused for ImageNet; mirrored images are all of the
      "standard augmentation" it can make. The small rows train a narrow network on 5,000 exact images of CIFAR-10.
-  2. Rows that the paper quotes have the recipe of their own papers there. Here all rivals share that of RigL's public code
-     (learning rate 1.2, tenfold down at epochs 30, 70 and 90 of 100, weight decay 1e-4, smoothing .1), and of 500 or 1200
-     epochs that of the paper's B.2, a cosine with mixup .2. What masks do is each method's default.
-  3. An epoch of P-GaP is shared by its four workers, so that the paper's 1110 epochs of all workers come out, if one counts
-     fine-tuning once a worker; the first worker's model is scored.
-Expect: the published figures. Time: the paper had 8 V100 a node and gives none.
-"""
+  2. Rows that the paper quotes have the recipe of their own papers there. Here all rivals share that of RigL's public
+     code (learning rate 1.2, tenfold down at epochs 30, 70 and 90 of 100, weight decay 1e-4, smoothing .1), and of
+     500 or 1200 epochs that of the paper's B.2, a cosine with mixup .2. What masks do is each method's default.
+  3. An epoch of P-GaP is shared by its four workers, so that the paper's 1110 epochs of all workers come out, if one
+     counts fine-tuning once a worker; the first worker's model is scored.
+Expect: the published figures. Time: the paper had 8 V100 a node and gives none."""
 
 from typing import Any
 
@@ -53,7 +55,10 @@ import ml_collections
 from configs import gap_rows, rows
 
 STEPWISE = {
-    "name": "sgd", "learning_rate": 1.2, "momentum": 0.9, "weight_decay": 1e-4,
+    "name": "sgd",
+    "learning_rate": 1.2,
+    "momentum": 0.9,
+    "weight_decay": 1e-4,
     "schedule": "stepwise",
 }
 COSINE = STEPWISE | {"schedule": "cosine"}

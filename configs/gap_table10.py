@@ -1,7 +1,8 @@
-"""Table 10 of "Effective Model Sparsification by Scheduled Grow-and-Prune Methods" (arXiv 2106.09857): the classifier of ResNet-50, C-GaP.
+"""Table 10 of "Effective Model Sparsification by Scheduled Grow-and-Prune Methods" (arXiv 2106.09857): the classifier
+of ResNet-50, C-GaP.
 
     python -m experiments.main --config=configs/gap_table10.py:sparse_output_80 --workdir=runs/sparse_output_80
-    python -m experiments.main --config=configs/gap_table10.py:sparse_output_80_small --workdir=runs/sparse_output_80_small
+    python -m experiments.main --config=configs/gap_table10.py:sparse_output_80_small --workdir=runs/sparse_small
 
 Settings are those of Table 1, uniform; the rows of RigL are rigl_80, rigl_90, rigl_5x_80 and rigl_5x_90 there.
 

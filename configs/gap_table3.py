@@ -1,11 +1,12 @@
-"""Table 3 of "Effective Model Sparsification by Scheduled Grow-and-Prune Methods" (arXiv 2106.09857): PointNet++ on ShapeNet.
+"""Table 3 of "Effective Model Sparsification by Scheduled Grow-and-Prune Methods" (arXiv 2106.09857): PointNet++ on
+ShapeNet.
 
     python -m experiments.main --config=configs/gap_table3.py:c_gap_80 --workdir=runs/c_gap_80
     python -m experiments.main --config=configs/gap_table3.py:c_gap_80_small --workdir=runs/c_gap_80_small
 
-Setting of the paper: 2,048 points, batch 32, SGD with momentum .9, .001 in steps, weight decay 1e-4; 40 phases (P-GaP: 10
-rounds) of 25 epochs and 250 of fine-tuning, the best model of all; uniform on all layers; four partitions, three of the
-backbone and the head.
+Setting of the paper: 2,048 points, batch 32, SGD with momentum .9, .001 in steps, weight decay 1e-4; 40 phases
+(P-GaP: 10 rounds) of 25 epochs and 250 of fine-tuning, the best model of all; uniform on all layers; four partitions,
+three of the backbone and the head.
 
 | row | published class / instance mIoU |
 | --- | --- |
@@ -15,8 +16,8 @@ backbone and the head.
 | c_gap_90 | 79.5 / 85.1 |
 | p_gap_90 | 74.0 / 83.7 |
 
-Not expressible: prune_from_dense (79.1 / 84.5, 77.1 / 84.0), ADMM behind 250 dense epochs; `masks.admm` pulls from the
-first step on.
+Not expressible: prune_from_dense (79.1 / 84.5, 77.1 / 84.0), ADMM behind 250 dense epochs; `masks.admm` pulls from
+the first step on.
 
 Differs from the paper:
   1. It names no steps of the learning rate: two thirds and five sixths of each phase.

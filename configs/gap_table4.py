@@ -1,10 +1,11 @@
-"""Table 4 of "Effective Model Sparsification by Scheduled Grow-and-Prune Methods" (arXiv 2106.09857): the big Transformer on WMT-14 En-De.
+"""Table 4 of "Effective Model Sparsification by Scheduled Grow-and-Prune Methods" (arXiv 2106.09857): the big
+Transformer on WMT-14 En-De.
 
     python -m experiments.main --config=configs/gap_table4.py:c_gap_3_80 --workdir=runs/c_gap_3_80
     python -m experiments.main --config=configs/gap_table4.py:c_gap_3_80_small --workdir=runs/c_gap_3_80_small
 
-Setting of the paper: Adam, 8.46e-4 with the inverse square root, 30 phases (P-GaP: rounds of all partitions) of 10 epochs,
-40 of fine-tuning, uniform, embeddings dense. Rows are <method>_<kappa>_<sparsity>.
+Setting of the paper: Adam, 8.46e-4 with the inverse square root, 30 phases (P-GaP: rounds of all partitions) of 10
+epochs, 40 of fine-tuning, uniform, embeddings dense. Rows are <method>_<kappa>_<sparsity>.
 
 | row | published SacreBLEU at 80% / 90% |
 | --- | --- |
@@ -16,12 +17,11 @@ Setting of the paper: Adam, 8.46e-4 with the inverse square root, 30 phases (P-G
 | p_gap_6_80, p_gap_6_90 | 27.7 / 26.9 |
 
 Differs from the paper:
-  1. Batches are of 1,024 pairs with 40 places for words a side, where the paper's are of 5,120 words on each of 8 workers; a
-     batch here has no lengths of its own.
-  2. WMT-14 has no reader for the loop; the small rows take Multi30k. Scored is the share of right words: translations by
-     beam search, and so BLEU, the loop makes of recurrent models only.
-Expect: other scores than the published. Time: the paper had 8 V100 a node and gives none.
-"""
+  1. Batches are of 1,024 pairs with 40 places for words a side, where the paper's are of 5,120 words on each of 8
+     workers; a batch here has no lengths of its own.
+  2. WMT-14 has no reader for the loop; the small rows take Multi30k. Scored is the share of right words: translations
+     by beam search, and so BLEU, the loop makes of recurrent models only.
+Expect: other scores than the published. Time: the paper had 8 V100 a node and gives none."""
 
 from typing import Any
 

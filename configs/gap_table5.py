@@ -1,4 +1,5 @@
-"""Table 5 of "Effective Model Sparsification by Scheduled Grow-and-Prune Methods" (arXiv 2106.09857): partitions of ResNet-50, C-GaP at 90%.
+"""Table 5 of "Effective Model Sparsification by Scheduled Grow-and-Prune Methods" (arXiv 2106.09857): partitions of
+ResNet-50, C-GaP at 90%.
 
     python -m experiments.main --config=configs/gap_table5.py:kappa_4 --workdir=runs/kappa_4
     python -m experiments.main --config=configs/gap_table5.py:kappa_4_small --workdir=runs/kappa_4_small

@@ -1,4 +1,5 @@
-"""Table 7 of "Effective Model Sparsification by Scheduled Grow-and-Prune Methods" (arXiv 2106.09857): cyclic and random partitions of ResNet-50, C-GaP at 90%.
+"""Table 7 of "Effective Model Sparsification by Scheduled Grow-and-Prune Methods" (arXiv 2106.09857): cyclic and
+random partitions of ResNet-50, C-GaP at 90%.
 
     python -m experiments.main --config=configs/gap_table7.py:random --workdir=runs/random
     python -m experiments.main --config=configs/gap_table7.py:random_small --workdir=runs/random_small

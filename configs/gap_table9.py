@@ -1,10 +1,11 @@
-"""Table 9 of "Effective Model Sparsification by Scheduled Grow-and-Prune Methods" (arXiv 2106.09857): blocks of 1 x 8 in the Transformer at 80%.
+"""Table 9 of "Effective Model Sparsification by Scheduled Grow-and-Prune Methods" (arXiv 2106.09857): blocks of 1 x 8
+in the Transformer at 80%.
 
     python -m experiments.main --config=configs/gap_table9.py:c_gap --workdir=runs/c_gap
     python -m experiments.main --config=configs/gap_table9.py:c_gap_small --workdir=runs/c_gap_small
 
-Settings are those of Table 4, kappa = 3. Kernels are inputs x outputs here, so that eight inputs of one output are a block of
-8 rows and 1 column.
+Settings are those of Table 4, kappa = 3. Kernels are inputs x outputs here, so that eight inputs of one output are a
+block of 8 rows and 1 column.
 
 | row | published BLEU |
 | --- | --- |
@@ -12,12 +13,11 @@ Settings are those of Table 4, kappa = 3. Kernels are inputs x outputs here, so 
 | c_gap | 27.2 |
 
 Differs from the paper:
-  1. Batches are of 1,024 pairs with 40 places for words a side, where the paper's are of 5,120 words on each of 8 workers; a
-     batch here has no lengths of its own.
-  2. WMT-14 has no reader for the loop; the small rows take Multi30k. Scored is the share of right words: translations by
-     beam search, and so BLEU, the loop makes of recurrent models only.
-Expect: other scores than the published. Time: the paper had 8 V100 a node and gives none.
-"""
+  1. Batches are of 1,024 pairs with 40 places for words a side, where the paper's are of 5,120 words on each of 8
+     workers; a batch here has no lengths of its own.
+  2. WMT-14 has no reader for the loop; the small rows take Multi30k. Scored is the share of right words: translations
+     by beam search, and so BLEU, the loop makes of recurrent models only.
+Expect: other scores than the published. Time: the paper had 8 V100 a node and gives none."""
 
 from typing import Any
 

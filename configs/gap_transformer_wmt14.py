@@ -8,10 +8,9 @@ decoder), K = 30 phases (10 rounds) of T = 10 epochs, T' = 40 of fine-tuning. Un
     python -m experiments.gap_settings --config=configs/gap_transformer_wmt14.py
     python -m experiments.gap_settings --config=configs/gap_transformer_wmt14.py --config.masks.density=0.2
 
-The command shows partitions, phases and sizes without training. The size of the vocabulary and the updates of an epoch
-depend on how the text is prepared: those here are round numbers for 32,000 merges and 4.5 million pairs.
-Expect: paper's SacreBLEU of 27.7 at 90%, 27.6 at 80%, dense 27.6; not run here. Time: seconds for the command.
-"""
+The command shows partitions, phases and sizes without training. The size of the vocabulary and the updates of an
+epoch depend on how the text is prepared: those here are round numbers for 32,000 merges and 4.5 million pairs.
+Expect: paper's SacreBLEU of 27.7 at 90%, 27.6 at 80%, dense 27.6; not run here. Time: seconds for the command."""
 
 import ml_collections
 

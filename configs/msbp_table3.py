@@ -4,8 +4,8 @@
     python -m experiments.main --config=configs/msbp_table3.py:polarity_msbp --workdir=runs/polarity_msbp_1 \
         --config.task.fold=1 --config.seed=1
 
-Setting of the paper: windows of 3, 4 and 5 words, 100 maps each, Adam 1e-3, batch 32, 10 epochs, density .05, the mean of
-ten runs: folds 0 to 9 here.
+Setting of the paper: windows of 3, 4 and 5 words, 100 maps each, Adam 1e-3, batch 32, 10 epochs, density .05, the
+mean of ten runs: folds 0 to 9 here.
 
 | row | published accuracy |
 | --- | --- |

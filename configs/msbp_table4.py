@@ -3,8 +3,8 @@
     python -m experiments.main --config=configs/msbp_table4.py:en_vi_msbp --workdir=runs/en_vi_msbp
     python -m experiments.main --config=configs/msbp_table4.py:en_vi_msbp_small --workdir=runs/en_vi_small
 
-Setting of the paper: 3 + 3 layers of 512, Luong's attention, Adam 1e-3, batch 64, 40 epochs and dropout .4 (En-Vi) or 80 and
-.3 (Chs-En), density 1/16, decay .05, beams of 10; rules act on the encoder and on the decoder in turn.
+Setting of the paper: 3 + 3 layers of 512, Luong's attention, Adam 1e-3, batch 64, 40 epochs and dropout .4 (En-Vi) or
+80 and .3 (Chs-En), density 1/16, decay .05, beams of 10; rules act on the encoder and on the decoder in turn.
 
 | row | published BLEU, dev / test |
 | --- | --- |

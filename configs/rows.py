@@ -3,11 +3,10 @@
     python -m experiments.main --config=configs/msbp_table2.py:pos_msbp --workdir=runs/pos_msbp
     python -m experiments.main --config=configs/msbp_table2.py:pos_msbp_small --workdir=runs/pos_small
 
-Each row has the paper's settings. With `_small` behind its name it is the variant that runs on a small machine with the
-data sets in $SPARSETRAIN_DATA: the same method on a smaller model, for fewer epochs, often on other data. A row whose
-data the loop cannot hold or read is refused when it starts, with a sentence that says so; its settings are held to the
-models all the same (tests/experiments/tables_test.py).
-"""
+Each row has the paper's settings. With `_small` behind its name it is the variant that runs on a small machine with
+the data sets in $SPARSETRAIN_DATA: the same method on a smaller model, for fewer epochs, often on other data. A row
+whose data the loop cannot hold or read is refused when it starts, with a sentence that says so; its settings are held
+to the models all the same (tests/experiments/tables_test.py)."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping
@@ -22,7 +21,7 @@ ADAM = {"name": "adam", "learning_rate": 1e-3}
 # Sizes of synthetic images with the shapes of a data set.
 MNIST = {"side": 28, "channels": 1, "classes": 10}
 CIFAR = {"side": 32, "channels": 3, "classes": 10}
-IMAGENET = {"side": 224, "channels": 3, "classes": 1000, "count": 1000}
+IMAGENET = {"side": 224, "channels": 3, "classes": 1000}
 # A row's config, given whether it is the small one.
 Row = Callable[[bool], ml_collections.ConfigDict]
 

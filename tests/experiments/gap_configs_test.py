@@ -1,18 +1,16 @@
 import functools
 import importlib
-import pkgutil
 
 import jax
 import jax.numpy as jnp
 import optax
 import pytest
 
-import configs
 from experiments import gap_settings
 from sparsetrain import masks
 
-NAMES = [m.name for m in pkgutil.iter_modules(configs.__path__) if m.name.startswith("gap_")]
 RESNET, TRANSFORMER = "gap_resnet50_imagenet", "gap_transformer_wmt14"
+NAMES = [RESNET, TRANSFORMER]  # Tables, which the loop trains, are held to in tables_test.py.
 
 
 def config_of(name):
@@ -25,9 +23,8 @@ def shapes_of(name):
     return jax.eval_shape(job.model.init, jax.random.key(0), *job.inputs)
 
 
-def test_there_are_both():
-    assert sorted(NAMES) == [RESNET, TRANSFORMER]
-    assert all(config_of(name) == config_of(name) for name in NAMES)  # Pure.
+def test_both_are_pure():
+    assert all(config_of(name) == config_of(name) for name in NAMES)
 
 
 def test_resnet50_is_the_papers():

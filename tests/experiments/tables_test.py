@@ -1,4 +1,4 @@
-"""Every row of every table builds, in the paper's size and in the small one; no array is made."""
+"""Every row of every table builds, in the paper's size and in the small one; no array of a model is made."""
 
 import functools
 import importlib
@@ -8,65 +8,75 @@ import pkgutil
 import re
 
 import jax
-import jax.numpy as jnp
 import ml_collections
 import pytest
 
 import configs
-from sparsetrain.training import build, state
-from sparsetrain.training.workers import Workers
+from sparsetrain import masks
+from sparsetrain.training import build
+from sparsetrain.training.workers import AXIS
 
 TABLES = {
     name: importlib.import_module(f"configs.{name}")
     for name in sorted(module.name for module in pkgutil.iter_modules(configs.__path__))
     if re.search(r"_(table\d+|matrix)$", name)
 }
-# Learning rates and how long things take change neither shapes nor programs' structure.
-TIMES = ("steps_per_phase", "at", "begin", "end", "until", "every", "density", "fine_tune", "phases")
-
-
-def abstract(config):
-    """The config on synthetic examples of its sizes: task, and a batch in shapes."""
-    with config.data.ignore_type():
-        config.data.name = "synthetic"
-    for least in ("least", "length", "shapes"):
-        if least in config.task and least != "length":
-            del config.task[least]
-    if config.task.name in ("tagging", "parsing", "translation"):
-        config.task.least = 1
-    loaded = load(json.dumps([config.task.to_dict(), config.data.to_dict(), config.workers]))
-    batch = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct((config.data.batch_size, *leaf.shape[1:]), leaf.dtype),
-        loaded.train,
+# What changes neither the shapes of a state nor what is in it.
+SAME = (
+    "at",
+    "begin",
+    "density",
+    "end",
+    "every",
+    "fine_tune",
+    "order",
+    "phases",
+    "steps_per_phase",
+    "until",
+)
+# Models without rules, each started once: their task and section -> variables in shapes.
+started = functools.cache(
+    lambda model, task_sizes, inputs: jax.eval_shape(
+        MODELS[model, task_sizes].init, jax.random.key(0), *jax.tree.unflatten(*inputs)
     )
-    return loaded.task, batch
+)
+MODELS = {}
 
 
 @functools.cache
-def load(sections):
-    task, data, workers = json.loads(sections)
-    if task["name"] in ("words", "characters"):
-        data["sizes"]["count"] = 40 * data["batch_size"] * workers * task["length"]
-    config = ml_collections.ConfigDict({"task": task, "data": data})
+def loaded(task, data, workers):
+    config = ml_collections.ConfigDict({"task": dict(json.loads(task)), "data": json.loads(data)})
     return build.load(config, workers)
 
 
-@functools.cache
-def started(model_config, backward_config, task, batch):
-    shapes = jax.tree.unflatten(batch[0], batch[1])
-    table = build.rules(backward_config)
-    model = build.model(model_config, table, task, False, backward_config.get("turns"))
-    inputs = jax.eval_shape(task.inputs, shapes)
-    return jax.eval_shape(model.init, jax.random.key(0), *inputs)
+def synthetic(config):
+    """The task of a config on synthetic examples of its sizes, and a batch of them in shapes."""
+    task, data = config.task.to_dict(), config.data.to_dict() | {"name": "synthetic"}
+    sizes = data["sizes"]
+    if task["name"] in ("tagging", "parsing", "translation"):
+        task["least"] = 1
+    if task["name"] in ("words", "characters"):
+        sizes["count"] = 40 * data["batch_size"] * config.workers * task["length"]
+    if task["name"] == "point_clouds":
+        sizes["points"] = task.get("points", sizes["points"])
+    for ours in ("label_smoothing", "mixup"):
+        task.pop(ours, None)  # Of the loss alone.
+    found = loaded(*(json.dumps(part, sort_keys=True) for part in (task, data)), config.workers)
+    batch = jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct((data["batch_size"], *leaf.shape[1:]), leaf.dtype),
+        found.train,
+    )
+    return found.task, batch
 
 
 @functools.cache
-def optimizer_started(key):
-    optimizer, variables = HELD[key]
-    return jax.eval_shape(optimizer.init, variables)
+def optimizer_started(kind):
+    optimizer, variables = OPTIMIZERS[kind]
+    one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((1, *leaf.shape), leaf.dtype), variables)
+    return jax.eval_shape(jax.vmap(optimizer.init, axis_name=AXIS), one)
 
 
-HELD = {}
+OPTIMIZERS = {}
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -75,33 +85,58 @@ def test_every_row_builds(name):
     assert module.ROWS and module.get_config() == module.get_config()  # Pure.
     for row in [row + end for row in module.ROWS for end in ("", "_small")]:
         config = module.get_config(row)
-        assert config.epochs >= 1 and config.lock().is_locked
-        config.unlock()
-        task, batch = abstract(config)
+        task, batch = synthetic(config)
         frozen = ml_collections.FrozenConfigDict(config)
-        leaves, structure = jax.tree.flatten(batch)
-        variables = started(frozen.model, frozen.backward, task, (structure, tuple(leaves)))
-        workers = build.workers(config.workers)
-        optimizer = build.optimizer(
-            frozen.optimizer, False, frozen.compress, frozen.masks, workers.axis_name
+        model = build.model(
+            frozen.model, build.rules(frozen.backward), task, False, frozen.backward.get("turns")
         )
-        kind = {k: v for k, v in config.masks.to_dict().items() if k not in TIMES}
-        kind |= {"compress": config.compress.name, "optimizer": config.optimizer.name}
-        kind |= {"model": config.model.to_dict(), "workers": config.workers}
-        key = json.dumps(kind, default=str, sort_keys=True)
-        HELD.setdefault(key, (optimizer, variables))
-        if config.workers == 1:
-            assert jax.tree.leaves(optimizer_started(key)), row
+        inputs, structure = jax.tree.flatten(jax.eval_shape(task.inputs, batch))
+        key = frozen.model, (task.name, frozen.backward, tuple(task.sizes.items()))
+        axis_name = build.workers(config.workers).axis_name
+        sections = (frozen.optimizer, False, frozen.compress, frozen.masks, axis_name)
+        optimizer = build.optimizer(*sections)
+        if row.endswith("_small") and config.backward.rule == "dense":
+            continue  # Of the same kind as the one before.
+        MODELS.setdefault(key, model)
+        variables = started(*key, (structure, tuple(inputs)))
+        if config.backward.rule == "memorized_top_k":
+            assert jax.tree.leaves(variables["memory"]), row
+        exchange = config.compress.to_dict() | {"density": None, "every": config.compress.every > 1}
+        sparsity = config.masks.to_dict() | dict.fromkeys(SAME)
+        parts = [exchange, sorted(config.optimizer), str(key)]
+        parts += [sparsity] * (config.masks.name != "none")
+        kind = json.dumps(parts, default=str, sort_keys=True)
+        OPTIMIZERS.setdefault(kind, (optimizer, variables))
+        assert masks.are_in(optimizer_started(kind)) == (config.masks.name != "none"), row
 
 
 @pytest.mark.parametrize("name", TABLES)
-def test_every_row_is_in_the_table_of_its_module(name):
-    text = inspect.getdoc(TABLES[name])
-    assert f"--config=configs/{name}.py:" in text
-    for line in re.findall(r"--config=configs/\w+\.py:(\w+)", text):
-        TABLES[name].get_config(line)  # Commands that are told are of rows that there are.
+def test_commands_that_are_told_are_of_rows_that_there_are(name):
+    told = re.findall(rf"--config=configs/{name}\.py:(\w+)", inspect.getdoc(TABLES[name]))
+    assert told
+    for row in told:
+        TABLES[name].get_config(row)
 
 
 def test_an_unknown_row_is_refused_with_those_there_are():
     with pytest.raises(ValueError, match="row 'pos' is none of mnist_dense, mnist_sbp"):
         TABLES["msbp_table2"].get_config("pos")
+
+
+def test_settings_are_the_papers():
+    pos = TABLES["msbp_table2"].get_config("pos_msbp")
+    assert (pos.model.hidden, pos.model.dropout, pos.data.batch_size, pos.epochs) == (
+        500,
+        0.5,
+        128,
+        10,
+    )
+    assert (pos.backward.density, pos.backward.decay) == (0.04, 0.8)
+    words = TABLES["sbc_table1"].get_config("word_lstm_sbc3")
+    assert (words.steps, words.workers, words.data.batch_size) == (60_000, 4, 5)
+    assert (words.compress.every, words.compress.density) == (100, 0.01)
+    c_gap, p_gap = (TABLES["gap_table1"].get_config(f"{name}_gap_90") for name in "cp")
+    per_epoch = 1_281_167 // 2048
+    assert c_gap.steps == 990 * per_epoch and c_gap.masks.steps_per_phase == 30 * per_epoch
+    assert dict(c_gap.masks.fine_tune) == {"decay_steps": 150 * per_epoch}
+    assert (p_gap.workers, p_gap.masks.phases, p_gap.steps) == (4, 8, 390 * per_epoch)
