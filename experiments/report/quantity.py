@@ -34,8 +34,6 @@ _TITLES = {
     "density": "live weights",
     "final_density": "live weights",
     "seconds_per_step": "time per step",
-    "validation": "validation score",
-    "test": "test score",
 }
 _RADIANS = 180 / math.pi
 
