@@ -42,6 +42,7 @@ EXTRAS = {
     # Not part of `all`: it pins rich and protobuf.
     "federated": ["flwr[simulation]>=1.41"],
     "test": [
+        "equinox>=0.13",
         "hypothesis>=6.100",
         "ipykernel>=6.29",
         "mypy>=1.15",
