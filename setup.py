@@ -53,6 +53,7 @@ EXTRAS = {
         "pytest-timeout>=2.3",
         "pytest-xdist>=3.6",
         "ruff>=0.12",
+        "setuptools>=77",
     ],
 }
 EXTRAS["all"] = sorted({item for name in EXTRAS if name != "federated" for item in EXTRAS[name]})
