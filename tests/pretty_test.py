@@ -60,6 +60,8 @@ def test_what_cannot_be_seen_is_shown_without_figures():
     assert repr(jax.tree.map(lambda _: None, abstract))  # Of labels, too, a state has a repr.
 
 
+# treescope looks through all of numpy for names, also at what numpy is about to drop.
+@pytest.mark.filterwarnings("ignore:The chararray class:DeprecationWarning")
 def test_treescope_shows_the_same():
     treescope = pytest.importorskip("treescope")
     params = model()

@@ -7,7 +7,6 @@ from experiments.report.curves import Chart
 
 # The page's colours on white, see style.css.
 COLOURS = ("#0067a8", "#c2410c", "#00795a", "#a02c7a", "#8a6100", "#4b4fc7", "#0f7a94", "#4a4d52")
-_DASHES = ("-", "--", ":")
 _BACK = "#c4c1ba"
 
 
@@ -25,9 +24,8 @@ def write(chart: Chart, path: Path) -> None:
     named: dict[int, tuple[str, str, float]] = {}
     for line in chart.lines:
         colour = _BACK if line.style is None else COLOURS[line.style % len(COLOURS)]
-        dashes = (
-            ":" if not line.is_whole else _DASHES[(line.style or 0) // svg.STYLES % len(_DASHES)]
-        )
+        lengths = svg.dash(line.style) if line.is_whole else svg.UNFINISHED
+        dashes = (0, tuple(float(each) / 2 for each in lengths.split())) if lengths else "-"
         marker = "." if len(line.x) <= 25 and line.style is not None else ""
         axes.plot(line.x, line.y, color=colour, linestyle=dashes, marker=marker, linewidth=1.5)
         if line.spread and line.style is not None:

@@ -14,7 +14,9 @@ WIDTH, HEIGHT = 460, 290
 _TOP, _BOTTOM, _FIGURE, _LETTER, _GAP = 10, 36, 6.9, 7.8, 14.5
 _LONGEST_LABEL = 22
 STYLES = 8  # Colours of the page; the ones after them come again with dashes.
-_DASHES = ("", "6 3", "2 3")
+# Colours of one chart are told apart by four and four: half of them are dashed.
+UNFINISHED = "1 3"
+_DASHES = ("", "7 4", "7 4 2 4", "3 3")
 
 
 def draw(chart: Chart) -> str:
@@ -122,7 +124,7 @@ def spread_out(wanted: Sequence[float], gap: float, low: float, high: float) -> 
 
 def dash(style: int | None) -> str:
     """Dashes of a line style as SVG writes them; "" for a solid line."""
-    return "" if style is None else _DASHES[style // STYLES % len(_DASHES)]
+    return "" if style is None else _DASHES[style // (STYLES // 2) % len(_DASHES)]
 
 
 def _one_label_each(lines: Sequence[Line]) -> list[Line]:
@@ -233,7 +235,7 @@ def _curve(
         ]
         if line.style is not None:
             parts.append(f'<path class="band" d="M{_path([*above, *reversed(below)])}Z"/>')
-    dashes = dash(line.style) if line.is_whole else "1 3"
+    dashes = dash(line.style) if line.is_whole else UNFINISHED
     pattern = f' stroke-dasharray="{dashes}"' if dashes else ""
     parts.append(f'<path class="line" d="M{_path(points)}"{pattern}/>')
     if line.style is not None:
