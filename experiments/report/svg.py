@@ -241,7 +241,11 @@ def _curve(
     if line.style is not None:
         spreads: Sequence[float | None] = line.spread or [None] * len(line.y)
         radius = 2.6 if len(points) <= 25 else 0.0
+        # Of a long curve as many points tell their value as a hand can aim at.
+        told_at = {len(points) - 1, *range(0, len(points), math.ceil(len(points) / 60))}
         for i, (x, y) in enumerate(points):
+            if i not in told_at:
+                continue
             value = quantity.text(chart.y, line.y[i], spreads[i])
             place = quantity.text(chart.x, line.x[i]) if chart.log_x else f"{line.x[i]:,.0f}"
             told = f"{line.label}, {chart.x_title} {place}: {value}"

@@ -1,5 +1,6 @@
 """The report of some runs: which tables and charts stand on the page, and as pictures beside it."""
 
+import collections
 import datetime
 import html
 from collections.abc import Iterable, Sequence
@@ -73,8 +74,16 @@ def text(runs: Sequence[Run], found: Sequence[Group]) -> str:
         + f". Written on {today.day} {today:%B %Y} by sparsetrain {sparsetrain.__version__}."
     )
     body = []
-    if troubled := [(run.name, "; ".join(run.notes)) for run in runs if run.notes]:
-        body.append(page.warnings(f"{_count(len(troubled), 'run')} to look at", troubled))
+    troubled = [(run.name, "; ".join(run.notes)) for run in runs if run.notes]
+    troubled += [
+        (cell.label, f"seed {shown(seed)} is there {count} times, and every time counts")
+        for group in found
+        for cell in group.cells
+        for seed, count in collections.Counter(run.seed for run in cell.counted).items()
+        if count > 1
+    ]
+    if troubled:
+        body.append(page.warnings(f"{_count(len(troubled), 'thing')} to look at", troubled))
     body += [_of_group(group, len(found) > 1) for group in found]
     body.append(_all_runs(runs))
     return page.document("Runs compared", lede, body)

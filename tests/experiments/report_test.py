@@ -154,6 +154,24 @@ def test_broken_runs_are_told_and_shown(runs, tmp_path, report):
     main([f"--runs={tmp_path}", f"--out={tmp_path / 'report'}"])
 
 
+def test_a_seed_that_is_there_twice_is_told(tmp_path):
+    for name in ("a", "b<script>"):
+        write_run(tmp_path / name, seed=3)
+    main([f"--runs={tmp_path}", f"--out={tmp_path / 'report'}"])
+    text = (tmp_path / "report" / "report.html").read_text()
+    assert "seed 3 is there 2 times, and every time counts" in text
+    assert "b&lt;script&gt;" in text and "b<script>" not in text
+
+
+def test_a_long_curve_tells_as_many_values_as_one_can_point_at(tmp_path):
+    write_run(tmp_path / "long", epochs=500)
+    (group,) = groups(read.find(str(tmp_path)))
+    (chart,) = curves.over_clock(group, "test_accuracy")
+    drawn = svg.draw(chart)
+    assert 50 < drawn.count('class="hover"') < 70 and drawn.count(" L") >= 499
+    assert "step 5,000: 90.0" in drawn
+
+
 def test_a_run_without_anything_is_no_reason_to_fail(tmp_path):
     folder = tmp_path / "run"
     folder.mkdir()
