@@ -42,6 +42,7 @@ EXTRAS = {
     # Not part of `all`: it pins rich and protobuf.
     "federated": ["flwr[simulation]>=1.41"],
     "test": [
+        "equinox>=0.13",
         "hypothesis>=6.100",
         "ipykernel>=6.29",
         "mypy>=1.15",
@@ -52,6 +53,7 @@ EXTRAS = {
         "pytest-timeout>=2.3",
         "pytest-xdist>=3.6",
         "ruff>=0.12",
+        "setuptools>=77",
     ],
 }
 EXTRAS["all"] = sorted({item for name in EXTRAS if name != "federated" for item in EXTRAS[name]})

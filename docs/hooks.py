@@ -51,7 +51,8 @@ def _experiments() -> list[Path]:
 def _packages() -> list[str]:
     """Packages of the library, and single modules that are public."""
     found = [path.parent.name for path in PACKAGE.glob("*/__init__.py")]
-    return sorted([*found, "tree", "varying", "collectives", "numerics"])
+    single = [path.stem for path in PACKAGE.glob("*.py") if path.stem != "__init__"]
+    return sorted([*found, *single])
 
 
 def _uri(path: Path) -> str:

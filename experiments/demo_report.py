@@ -1,16 +1,15 @@
 """How the demo shows its numbers: a table in the terminal, a page with plots."""
 
-import base64
-import html
-import io
 import math
 import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from experiments import sent
+from experiments.report import curves, quantity
+from experiments.report import page as report_page
+from experiments.report.curves import Chart, Line
+from experiments.report.quantity import Quantity
 
 Table = Mapping[str, Mapping[str, Mapping[str, float | None]]]
 History = Sequence[Mapping[str, Any]]
@@ -24,6 +23,23 @@ HEADINGS = (
     "gradient angle, °",
     "of hidden_0, °",
     "ms per step",
+)
+# Behind the method's name.
+FIELDS = (
+    "test_accuracy",
+    "test_accuracy_at_best",
+    "kept_fraction",
+    "memory_norm",
+    "gradient_angle",
+    "gradient_angle/hidden_0/kernel",
+    "seconds_per_step",
+)
+PLOTTED = (
+    "test_accuracy",
+    "gradient_angle",
+    "gradient_angle/hidden_0/kernel",
+    "train_loss",
+    "memory_norm",
 )
 # Of methods with a compressed exchange.
 SENT_HEADINGS = (
@@ -105,97 +121,70 @@ def _print_rows(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         )
 
 
-def plot(
-    histories: Mapping[str, Sequence[History]], field: str, label: str, factor: float = 1.0
-) -> str:
-    """An SVG drawing of one metric over steps: the mean over seeds, one standard deviation around it.
+def chart(histories: Mapping[str, Sequence[History]], field: str) -> Chart | None:
+    """One metric over steps: the mean over seeds, one standard deviation around it.
 
     Args:
       histories: method -> one history per seed.
       field: of the history's records; methods without it are left out.
-      label: of the vertical axis.
-      factor: unit of the axis over unit of the record.
 
     Returns:
-      An `<img>` element that needs no other file.
+      What is to be drawn; None where no method has the field.
     """
-    from matplotlib.figure import Figure  # Not pyplot: no display and no global state.
-
-    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
-    axes = figure.subplots()
-    for name, runs in histories.items():
-        if any(record.get(field) is None for run in runs for record in run):
-            continue
-        values = [[float(record[field]) for record in run] for run in runs]
-        steps = [record["step"] for record in runs[0]]
-        mean, spread = factor * np.mean(values, axis=0), factor * np.std(values, axis=0)
-        (line,) = axes.plot(steps, mean, label=name)
-        axes.fill_between(steps, mean - spread, mean + spread, color=line.get_color(), alpha=0.2)
-    axes.set_xlabel("step")
-    axes.set_ylabel(label)
-    axes.grid(alpha=0.3)
-    axes.legend()
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg")
-    data = base64.b64encode(buffer.getvalue()).decode()
-    return f'<img alt="{html.escape(label)}" src="data:image/svg+xml;base64,{data}">'
+    known = {
+        name: runs
+        for name, runs in histories.items()
+        if all(record.get(field) is not None for run in runs for record in run)
+    }
+    values = [record[field] for runs in known.values() for run in runs for record in run]
+    measured = quantity.of(field, values)
+    lines = []
+    for key, name in enumerate(histories):
+        drawn = curves.mean_line(known.get(name, ()), field, "step", measured.factor)
+        if drawn is not None:
+            lines.append(Line(name, key, *drawn, len(known[name]), key))
+    shown = measured._replace(factor=1.0)
+    return Chart(shown.heading, "", "step", Quantity("step"), shown, lines) if lines else None
 
 
 def page(table: Table, histories: Mapping[str, Sequence[History]], facts: Mapping[str, Any]) -> str:
     """The report as one HTML text without links to other files."""
-
-    def line(texts: Sequence[str], tag: str) -> str:
-        return "<tr>" + "".join(f"<{tag}>{html.escape(text)}</{tag}>" for text in texts) + "</tr>"
-
-    body = "\n".join(line(cells(name, row), "td") for name, row in table.items())
-    traffic = ""
+    numbers = [False, *[True] * (len(HEADINGS) - 1)]
+    body = [
+        report_page.table(
+            HEADINGS, [entries(name, row) for name, row in table.items()], "Methods", numbers
+        ),
+        report_page.paragraph(
+            "Mean ± sample standard deviation over seeds; plots: mean and one standard deviation. The gradient "
+            "angle lies between the sparse gradient and the true one on the same training images, after each "
+            "epoch: of all parameters as one vector, where the dense output layer weighs in, and of the first "
+            "hidden layer's weights alone. The memory norm is that of the stored total of all layers. Times are "
+            "of whole training steps on this machine."
+        ),
+    ]
     if rows := sent_rows(table):
-        lines = "\n".join(line(row, "td") for row in rows)
-        traffic = f"""<table>
-{line(SENT_HEADINGS, "th")}
-{lines}
-</table>
-<p>Of one worker in a whole run, mean over seeds: payload bits as the papers count them, bytes of the
-messages with headers and padding, bits of the same updates uncompressed, and bits if dense over bits
-sent.</p>
-"""
-    plots = "\n".join(
-        plot(histories, field, label, factor)
-        for field, label, factor in (
-            ("test_accuracy", "test accuracy, %", 100.0),
-            ("gradient_angle", "gradient angle, degrees", 180 / math.pi),
-            (
-                "gradient_angle/hidden_0/kernel",
-                "gradient angle of the first hidden layer, degrees",
-                180 / math.pi,
-            ),
-            ("train_loss", "training loss, nats", 1.0),
-            ("memory_norm", "memory norm", 1.0),
+        body.append(report_page.table(SENT_HEADINGS, rows, "What was sent"))
+        body.append(
+            report_page.paragraph(
+                "Of one worker in a whole run, mean over seeds: payload bits as the papers count them, bytes of "
+                "the messages with headers and padding, bits of the same updates uncompressed, and bits if dense "
+                "over bits sent."
+            )
         )
+    charts = [chart(histories, field) for field in PLOTTED]
+    body.append(report_page.figures([each for each in charts if each is not None]))
+    body.append(report_page.paragraph(", ".join(f"{name}: {x}" for name, x in facts.items())))
+    lede = (
+        "An MLP 64-256-256-10 learns scikit-learn's handwritten digits. SBP lets only the few largest entries of "
+        "each hidden layer's output gradient flow back; MSBP remembers the others and adds them at the next step."
     )
-    listed = ", ".join(f"{html.escape(name)}: {html.escape(str(x))}" for name, x in facts.items())
-    return f"""<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><title>sparsetrain demo</title>
-<style>
-body {{ font: 16px/1.5 sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em; }}
-table {{ border-collapse: collapse; }}
-td, th {{ padding: .3em .8em; border-bottom: 1px solid #ccc; text-align: left; }}
-img {{ max-width: 100%; }}
-</style></head><body>
-<h1>Keep the largest entries, remember the rest</h1>
-<p>An MLP 64-256-256-10 learns scikit-learn's handwritten digits. SBP lets only the few largest entries
-of each hidden layer's output gradient flow back; MSBP remembers the others and adds them at the next
-step.</p>
-<table>
-{line(HEADINGS, "th")}
-{body}
-</table>
-<p>Mean ± sample standard deviation over seeds; plots: mean and one standard deviation. The gradient
-angle lies between the sparse gradient and the true one on the same training images, after each
-epoch: of all parameters as one vector, where the dense output layer weighs in, and of the first
-hidden layer's weights alone. The memory norm is that of the stored total of all layers. Times are
-of whole training steps on this machine.</p>
-{traffic}<p>{listed}</p>
-{plots}
-</body></html>
-"""
+    methods = report_page.section("Methods compared", body)
+    return report_page.document("Keep the largest entries, remember the rest", lede, [methods])
+
+
+def entries(name: str, row: Mapping[str, Mapping[str, float | None]]) -> list[report_page.Entry]:
+    """The same texts as `cells`, with the means that the page sorts them by."""
+    means = [None, *(row.get(field, {}).get("mean") for field in FIELDS)]
+    return [
+        report_page.Entry(text, mean) for text, mean in zip(cells(name, row), means, strict=True)
+    ]

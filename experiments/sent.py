@@ -3,12 +3,37 @@
 from collections.abc import Mapping
 from typing import Any
 
-_PREFIXES = ("", "k", "M", "G", "T", "P")
+_PREFIXES = {-3: "n", -2: "µ", -1: "m", 0: "", 1: "k", 2: "M", 3: "G", 4: "T", 5: "P"}
 
 
 def has_sent(fields: Mapping[str, Any]) -> bool:
     """Whether the run had a compressed exchange, by the fields of its summary."""
     return fields.get("bits_sent") is not None
+
+
+def power(number: float) -> int:
+    """Power of 1000 whose prefix leaves one to three digits of a number before the point.
+
+    Example:
+      >>> power(1234567), power(0.004), power(999_999)      # 999,999 is 1.00 M and not 1000 k.
+      (2, -1, 2)
+    """
+    found = 0
+    while found > min(_PREFIXES) and 0 < abs(number) / 1000.0**found < 1:
+        found -= 1
+    while found < max(_PREFIXES) and float(f"{abs(number) / 1000.0**found:.3g}") >= 1000:
+        found += 1
+    return found
+
+
+def prefix(power: int) -> str:
+    """Decimal prefix of a power of 1000.
+
+    Example:
+      >>> prefix(2), prefix(-1)
+      ('M', 'm')
+    """
+    return _PREFIXES[power]
 
 
 def amount(number: float, unit: str) -> str:
@@ -28,12 +53,10 @@ def amount(number: float, unit: str) -> str:
     whole = round(number)
     if whole < 1000:
         return f"{whole} {unit}"
-    scaled, power = float(whole), 0
-    # Rounded to three digits: 999,999 is 1.00 M and not 1000 k.
-    while float(f"{scaled:.3g}") >= 1000 and power < len(_PREFIXES) - 1:
-        scaled, power = scaled / 1000, power + 1
+    thousands = power(whole)
+    scaled = whole / 1000.0**thousands
     digits = max(0, 3 - len(str(int(float(f"{scaled:.3g}")))))
-    return f"{scaled:.{digits}f} {_PREFIXES[power]}{unit} ({whole:,})"
+    return f"{scaled:.{digits}f} {prefix(thousands)}{unit} ({whole:,})"
 
 
 def ratio(number: float | None) -> str:

@@ -80,6 +80,15 @@ def test_imports_keep_to_the_table_in_the_readme() -> None:
     assert not any(unknown.values()), f"README.md allows packages that do not exist: {unknown}"
 
 
+def test_every_package_is_promised_exactly_one_thing() -> None:
+    readme = (ROOT / "README.md").read_text()
+    section = readme.split("\n## What is stable")[1].split("\n## ")[0]
+    table = [line.split("|")[1:4] for line in section.splitlines() if line.startswith("| ")][2:]
+    assert [name.strip() for name, *_ in table] == ["stable", "settling", "internal"]
+    named = [name for *_, packages in table for name in re.findall(r"`(\w+)`", packages)]
+    assert sorted(named) == sorted(rooms(readme))
+
+
 def test_neither_the_table_nor_the_code_has_a_cycle() -> None:
     for graph in (rooms((ROOT / "README.md").read_text()), edges()):
         graphlib.TopologicalSorter(graph).prepare()  # Raises CycleError.

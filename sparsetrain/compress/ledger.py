@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sparsetrain import tree
+from sparsetrain import pretty, tree
 from sparsetrain.payload import BitCount, is_payload, total
 
 # Magic, version, flags, length and checksum around the records of one message.
@@ -22,6 +22,19 @@ class Ledger(NamedTuple):
     dense_bits: BitCount  # the same updates uncompressed, every optimizer step
     last_payload_bits: BitCount
     last_wire_bytes: BitCount
+
+    def _facts(self) -> dict[str, Any]:
+        def number(count: Any) -> Any:
+            seen = isinstance(count, BitCount) and pretty.concrete(count.low) is not None
+            return int(count) if seen and not count.low.ndim else count
+
+        return {name: number(count) for name, count in self._asdict().items()}
+
+    def __repr__(self) -> str:
+        return pretty.line(self)
+
+    def __treescope_repr__(self, path: str | None, subtree_renderer: Any) -> Any:
+        return pretty.scope(self, path, subtree_renderer)
 
     @staticmethod
     def across_workers() -> dict[str, str]:

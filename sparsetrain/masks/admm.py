@@ -128,7 +128,7 @@ def admm(
       every: updates between new Z and U, a few epochs in the reference code.
       fine_tune: optimizer after the pruning; None lets `inner` go on.
       dense: expression of paths that are never masked.
-      distribution: "uniform", "erk", "global", or path -> density.
+      distribution: "uniform", "erk", "global", or path expression -> density.
       structure: "unstructured", `block(rows, columns)` or `n_m(n, m)`.
       axis_name: of `vmap` or `shard_map`, if the update runs inside one.
 

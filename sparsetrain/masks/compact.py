@@ -18,13 +18,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from sparsetrain import tree
+from sparsetrain import pretty, tree
 from sparsetrain.masks.partition import leaves_by_path
 from sparsetrain.masks.wrapper import MaskState
 
 
 @jax.tree_util.register_dataclass
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Compact:
     """Parameters and optimizer state of a phase; a pytree.
 
@@ -39,6 +39,16 @@ class Compact:
     state: MaskState
     indices: dict[str, jax.Array]
     shapes: tuple[tuple[str, tuple[int, ...]], ...] = dataclasses.field(metadata={"static": True})
+
+    def _facts(self) -> dict[str, Any]:
+        sizes = {path: math.prod(shape) for path, shape in self.shapes}
+        kept = {
+            path: self.indices[path].size if path in self.indices else sizes[path] for path in sizes
+        }
+        return {"stored": {path: pretty.part(kept[path], sizes[path]) for path in sizes}}
+
+    __repr__ = pretty.line
+    __treescope_repr__ = pretty.scope
 
 
 def compact(params: Any, state: Any) -> Compact:

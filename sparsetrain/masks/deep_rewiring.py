@@ -106,7 +106,7 @@ def deep_rewiring(
       until: updates after which masks stay and nothing walks; None for never.
       scope: where those who wake are drawn from: the whole "model", or "leaf" by leaf.
       dense: expression of paths that are never masked.
-      distribution: first one: "uniform", "erk", or path -> density.
+      distribution: first one: "uniform", "erk", or path expression -> density.
       axis_name: of `vmap` or `shard_map`, if the update runs inside one.
 
     Returns:

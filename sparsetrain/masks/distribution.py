@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from sparsetrain import numerics, selection
+from sparsetrain import numerics, selection, tree
 from sparsetrain.masks.structure import NOfM
 
 NAMES = ("uniform", "erk", "global")
@@ -73,34 +73,41 @@ def densities(
     Args:
       shapes: path -> shape of every prunable leaf.
       density: of the model.
-      distribution: "uniform", "erk", "global" (uniform until the first pruning decides), or path ->
-        density with an entry for every leaf.
+      distribution: "uniform", "erk", "global" (uniform until the first pruning decides), or a mapping:
+        expression that matches whole paths -> density. The first that matches counts; a leaf that none
+        matches has the model's density.
 
     Returns:
       Path -> density in (0, 1].
 
     Raises:
-      ValueError: an unknown name, paths that are missing or unknown, a density that leaves a layer
-        empty.
+      ValueError: an unknown name, a density out of range, an expression that does not compile or is the
+        first to match for no leaf.
 
     Example:
-      >>> densities({"w": (4, 4)}, 0.5, {"w": 0.25})
-      {'w': 0.25}
+      >>> densities({"a/kernel": (4, 4), "b/kernel": (4, 4)}, 0.5, {r"a/.*": 0.25})
+      {'a/kernel': 0.25, 'b/kernel': 0.5}
     """
     if isinstance(distribution, Mapping):
-        missing, unknown = shapes.keys() - distribution.keys(), distribution.keys() - shapes.keys()
-        if missing or unknown:
-            raise ValueError(
-                f"distribution: no density for {sorted(missing)}, unknown {sorted(unknown)}; "
-                f"give one for each of {sorted(shapes)}"
-            )
-        return {
-            path: numerics.check_density(distribution[path], f"distribution[{path!r}]")
-            for path in shapes
-        }
+        return _by_path(shapes, numerics.check_density(density), distribution)
     if distribution not in NAMES:
         raise ValueError(f"distribution={distribution!r}: choose one of {NAMES}, or give a mapping")
     return erk(shapes, density) if distribution == "erk" else uniform(shapes, density)
+
+
+def _by_path(
+    shapes: Mapping[str, tuple[int, ...]], density: float, given: Mapping[str, float]
+) -> dict[str, float]:
+    for pattern, value in given.items():
+        numerics.check_density(value, f"distribution[{pattern!r}]")
+    found = {path: tree.first_match(given, path) for path in shapes}
+    used = {match[0] for match in found.values() if match is not None}
+    if idle := [pattern for pattern in given if pattern not in used]:
+        raise ValueError(
+            f"distribution: {idle} matched no leaf (an expression must match the whole path, and the first match "
+            f"counts). What can be masked: {', '.join(shapes)}"
+        )
+    return {path: density if match is None else float(match[1]) for path, match in found.items()}
 
 
 def counts(

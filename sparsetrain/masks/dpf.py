@@ -35,7 +35,7 @@ def dpf(
       every: updates between new masks.
       initial_density: where the cubic ramp begins.
       dense: expression of paths that are never masked.
-      distribution: "global", "uniform", "erk", or path -> density.
+      distribution: "global", "uniform", "erk", or path expression -> density.
       structure: "unstructured" or `block(rows, columns)`.
       axis_name: of `vmap` or `shard_map`, if the update runs inside one.
 

@@ -146,7 +146,7 @@ def dynamic_reparameterization(
       fraction: share of the active weights that a change should move.
       threshold: first H; it lives in the state's `memory`.
       dense: expression of paths that are never masked.
-      distribution: first one: "uniform", "erk", or path -> density.
+      distribution: first one: "uniform", "erk", or path expression -> density.
       axis_name: of `vmap` or `shard_map`, if the update runs inside one.
 
     Returns:

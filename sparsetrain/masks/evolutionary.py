@@ -37,7 +37,7 @@ def evolutionary(
       spread: standard deviation of the normal first values of grown weights; 0 lets them start at
         zero, as later reimplementations do.
       dense: expression of paths that are never masked.
-      distribution: "erk", "uniform", or path -> density.
+      distribution: "erk", "uniform", or path expression -> density.
       axis_name: of `vmap` or `shard_map`, if the update runs inside one.
 
     Returns:

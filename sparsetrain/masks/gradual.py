@@ -169,7 +169,7 @@ def gradual(
       every: updates between prunings.
       initial_density: d_0.
       dense: expression of paths that are never masked.
-      distribution: "uniform", "erk", "global", or path -> density.
+      distribution: "uniform", "erk", "global", or path expression -> density.
       structure: "unstructured" or `block(rows, columns)`.
       axis_name: of `vmap` or `shard_map`, if the update runs inside one.
 

@@ -209,7 +209,7 @@ def grow_and_prune(
       fine_tune: optimizer after the last phase; None is `inner` from its start, so a learning-rate
         schedule must then be long enough for both. If its state is like the inner one's (both with a
         schedule, or both without), they share it.
-      distribution: "uniform", "erk", "global" (one threshold), or path -> density.
+      distribution: "uniform", "erk", "global" (one threshold), or path expression -> density.
       structure: "unstructured", `block(rows, columns)` or `n_m(n, m)`.
       scope: of "global": "model" ranks all weights of the model together, "partition" those that are
         pruned now.

@@ -31,7 +31,7 @@ def one_shot(
       at: dense updates.
       fine_tune: optimizer from then on; None lets `inner` go on, with its moments and counters.
       dense: expression of paths that are never masked.
-      distribution: "uniform", "erk", "global", or path -> density.
+      distribution: "uniform", "erk", "global", or path expression -> density.
       structure: "unstructured", `block(rows, columns)` or `n_m(n, m)`.
       axis_name: of `vmap` or `shard_map`, if the update runs inside one.
 

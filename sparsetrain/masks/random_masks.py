@@ -59,7 +59,7 @@ def random_start(
       params: tree of parameters.
       density: fraction of weights kept.
       dense: expression of paths that are never masked.
-      distribution: "uniform", "erk", or path -> density.
+      distribution: "uniform", "erk", or path expression -> density.
       key: typed JAX key.
 
     Returns:

@@ -34,7 +34,7 @@ def rigl(
       until: updates after which masks stay; 75% to 80% of a run.
       fraction: alpha, share of the active weights that is moved at first.
       dense: expression of paths that are never masked.
-      distribution: "erk", "uniform", or path -> density.
+      distribution: "erk", "uniform", or path expression -> density.
       axis_name: of `vmap` or `shard_map`, if the update runs inside one. Gradients must be those of
         all workers already.
 

@@ -72,7 +72,7 @@ def static(
       scores: tree like the parameters whose largest magnitudes are kept, such as the parameters
         themselves.
       dense: expression of paths that are never masked.
-      distribution: "uniform", "erk", "global" (needs scores), or path -> density.
+      distribution: "uniform", "erk", "global" (needs scores), or path expression -> density.
       structure: "unstructured", `block(rows, columns)` or `n_m(n, m)`.
       axis_name: of `vmap` or `shard_map`, if the update runs inside one.
 

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
-from sparsetrain import tree
+from sparsetrain import pretty, tree
 from sparsetrain.masks import boundary
 from sparsetrain.masks.boundary import Boundary
 from sparsetrain.masks.gated import skip
@@ -36,6 +36,19 @@ class MaskState(NamedTuple):
     fine_tune: Any  # of the optimizer that takes over at the end; () if its state fits into `inner`
     mask_error: jax.Array  # float32 scalar: delta^2 of the latest pruning, see `Change`
     memory: Any = ()  # what the rule remembers beside the masks, if anything
+
+    def _facts(self) -> dict[str, Any]:
+        masks = self.masks
+        if isinstance(masks, dict):
+            masks = {path: pretty.share(mask) for path, mask in masks.items()}
+        return {**self._asdict(), "masks": masks}
+
+    def __repr__(self) -> str:
+        shown = {name: self._facts()[name] for name in ("step", "masks", "mask_error")}
+        return f"MaskState({', '.join(f'{name}={pretty.brief(x)!r}' for name, x in shown.items())})"
+
+    def __treescope_repr__(self, path: str | None, subtree_renderer: Any) -> Any:
+        return pretty.scope(self, path, subtree_renderer)
 
 
 class MaskOwner(optax.GradientTransformationExtraArgs):

@@ -1,10 +1,12 @@
 """What every payload can do: become dense again, count its bits, send nothing."""
 
+import math
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from sparsetrain import pretty
 from sparsetrain.payload.bit_count import BitCount, total
 
 FLOAT_BITS = 32
@@ -52,6 +54,32 @@ class Payload:
     def wire_bytes(self) -> BitCount:
         """Bytes of the record on the wire: header and padding included, the frame around it not."""
         return total([bits.in_bytes() for bits in self.sections().values()])
+
+    def _facts(self) -> dict[str, Any]:
+        """Shape, density and bits, as far as they can be seen; of stacked payloads no more than their type."""
+        if any(pretty.concrete(leaf) is None for leaf in jax.tree.leaves(self)):
+            return {"shape": getattr(self, "shape", None)}
+        try:
+            dense = jax.eval_shape(lambda: self.to_dense())
+            shapes = [leaf.shape for leaf in jax.tree.leaves(dense)]
+            bits = int(self.payload_bits())
+        except (TypeError, ValueError, IndexError):
+            return {"leaves": [pretty.brief(leaf) for leaf in jax.tree.leaves(self)]}
+        entries = sum(math.prod(shape) for shape in shapes)
+        sent = self._sent()
+        return {
+            "shape": shapes[0] if len(shapes) == 1 else shapes,
+            "sent": pretty.part(entries if sent is None else sent, entries),
+            "bits": bits,
+        }
+
+    def _sent(self) -> int | None:
+        """Entries that something is said of; None for all."""
+        return None
+
+    # Dataclasses of payloads leave both to this class: repr=False.
+    __repr__ = pretty.line
+    __treescope_repr__ = pretty.scope
 
 
 def is_payload(node: Any) -> bool:

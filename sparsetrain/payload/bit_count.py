@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from sparsetrain import pretty
+
 _HALF = 16
 
 
@@ -71,6 +73,18 @@ class BitCount(NamedTuple):
     def to_float(self) -> jax.Array:
         """As float32, rounded: for ratios and metrics inside jit."""
         return self.high.astype(jnp.float32) * 2.0**32 + self.low.astype(jnp.float32)
+
+    def _facts(self) -> dict[str, Any]:
+        seen = pretty.concrete(self.high)
+        if seen is None or seen.ndim:
+            return {"high": self.high, "low": self.low}
+        return {"count": int(self)}
+
+    def __repr__(self) -> str:
+        return pretty.line(self)
+
+    def __treescope_repr__(self, path: str | None, subtree_renderer: Any) -> Any:
+        return pretty.scope(self, path, subtree_renderer)
 
     def __int__(self) -> int:
         return (int(self.high) << 32) + int(self.low)

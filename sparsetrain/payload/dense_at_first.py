@@ -15,7 +15,7 @@ _FLAG_BITS = 8
 
 
 @jax.tree_util.register_dataclass
-@dataclasses.dataclass(eq=False)
+@dataclasses.dataclass(eq=False, repr=False)
 class DenseAtFirst(Payload):
     """The tensor itself in the first rounds, its factors later: which one is data.
 

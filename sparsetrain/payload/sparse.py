@@ -18,7 +18,7 @@ HEADER_BITS = COUNT_BITS + 8
 
 
 @jax.tree_util.register_dataclass
-@dataclasses.dataclass(eq=False)
+@dataclasses.dataclass(eq=False, repr=False)
 class _Positions(Payload):
     """Rising positions in a tensor; the first `count` slots are used.
 
@@ -38,6 +38,9 @@ class _Positions(Payload):
     def entries(self) -> int:
         """n, number of entries of the tensor."""
         return math.prod(self.shape)
+
+    def _sent(self) -> int:
+        return int(self.count)
 
     def is_used(self) -> jax.Array:
         """[K] bool."""
@@ -98,7 +101,7 @@ def beyond(entries: int, slots: int) -> jax.Array:
 
 
 @jax.tree_util.register_dataclass
-@dataclasses.dataclass(eq=False, kw_only=True)
+@dataclasses.dataclass(eq=False, kw_only=True, repr=False)
 class Sparse(_Positions):
     """Entries with their values.
 
@@ -121,7 +124,7 @@ class Sparse(_Positions):
 
 
 @jax.tree_util.register_dataclass
-@dataclasses.dataclass(eq=False, kw_only=True)
+@dataclasses.dataclass(eq=False, kw_only=True, repr=False)
 class AgreedSparse(Sparse):
     """Entries at positions that all workers know beforehand: only values are sent."""
 
@@ -140,7 +143,7 @@ class AgreedSparse(Sparse):
 
 
 @jax.tree_util.register_dataclass
-@dataclasses.dataclass(eq=False, kw_only=True)
+@dataclasses.dataclass(eq=False, kw_only=True, repr=False)
 class SparseBinary(_Positions):
     """Positions that all hold one value.
 
@@ -162,7 +165,7 @@ class SparseBinary(_Positions):
 
 
 @jax.tree_util.register_dataclass
-@dataclasses.dataclass(eq=False, kw_only=True)
+@dataclasses.dataclass(eq=False, kw_only=True, repr=False)
 class SparseTernary(_Positions):
     """Positions that all hold one magnitude, each with its sign.
 

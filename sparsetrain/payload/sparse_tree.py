@@ -17,7 +17,7 @@ _STATIC = {"static": True}
 
 
 @jax.tree_util.register_dataclass
-@dataclasses.dataclass(eq=False)
+@dataclasses.dataclass(eq=False, repr=False)
 class SparseTree(Payload):
     """K slots over L leaves, grouped by leaf; the shape is static while the leaves' shares move.
 
@@ -45,6 +45,9 @@ class SparseTree(Payload):
     def entries(self) -> int:
         """N, entries of all leaves."""
         return sum(self.sizes)
+
+    def _sent(self) -> int:
+        return int(jnp.sum(self.counts))
 
     def leaf_of_slot(self) -> jax.Array:
         """[K] int32 number of the leaf that each slot belongs to; L where a slot is unused."""

@@ -23,7 +23,7 @@ def _bits(entries: int, each: int) -> BitCount:
 
 
 @jax.tree_util.register_dataclass
-@dataclasses.dataclass(eq=False)
+@dataclasses.dataclass(eq=False, repr=False)
 class Dense(Payload):
     """The tensor itself.
 
@@ -44,7 +44,7 @@ class Dense(Payload):
 
 
 @jax.tree_util.register_dataclass
-@dataclasses.dataclass(eq=False)
+@dataclasses.dataclass(eq=False, repr=False)
 class Sign(Payload):
     """One bit an entry, and the value that each of the two stands for.
 
@@ -83,7 +83,7 @@ class Sign(Payload):
 
 
 @jax.tree_util.register_dataclass
-@dataclasses.dataclass(eq=False)
+@dataclasses.dataclass(eq=False, repr=False)
 class Quantized(Payload):
     """Signed levels on a grid with one norm a bucket.
 
@@ -124,7 +124,7 @@ class Quantized(Payload):
 
 
 @jax.tree_util.register_dataclass
-@dataclasses.dataclass(eq=False)
+@dataclasses.dataclass(eq=False, repr=False)
 class Natural(Payload):
     """Signed powers of two: sign and exponent of a float32.
 
@@ -148,7 +148,7 @@ class Natural(Payload):
 
 
 @jax.tree_util.register_dataclass
-@dataclasses.dataclass(eq=False)
+@dataclasses.dataclass(eq=False, repr=False)
 class LowRank(Payload):
     """A matrix as the product p q^T.
 

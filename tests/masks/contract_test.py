@@ -92,6 +92,20 @@ def test_active_counts_are_exact(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
+def test_an_expression_gives_a_layer_its_own_density(name):
+    tx = make(name, distribution={r"a/.*": 0.5})
+    state = tx.init(model())
+    if METHODS[name].start == "dense":
+        params, update = model(), quick_jit(tx.update)
+        for step in range(UPDATES):
+            moves, state = update(gradients(step), state, params, value=jnp.float32(1.0))
+            params = optax.apply_updates(params, moves)
+    assert active(state) == {**wanted(state), "a/kernel": 12}
+    with pytest.raises(ValueError, match=r"\['x'\] matched no leaf .* masked: a/kernel, b/kernel"):
+        make(name, distribution={"x": 0.5}).init(model())
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_the_state_keeps_its_structure_and_the_update_compiles_once(name):
     # Made outside: who comes first runs and remembers it, which inside a trace he could not.
     made = run(name)[0]

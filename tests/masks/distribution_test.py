@@ -29,6 +29,11 @@ def test_no_layer_is_left_empty():
     assert counts(small, 0.1, "uniform", masks.block(4, 4)) == [1, 62]
 
 
+def test_an_expression_gives_some_layers_their_own_density():
+    assert masks.densities(SHAPES, 0.1, {"[ab]": 0.5}) == {"a": 0.5, "b": 0.5, "c": 0.1}
+    assert masks.densities(SHAPES, 0.1, {"a": 1.0, ".*": 0.2}) == {"a": 1.0, "b": 0.2, "c": 0.2}
+
+
 def test_bad_densities_and_names():
     for density in (0.0, -0.1, 1.1, math.nan):
         with pytest.raises(ValueError, match="must lie in"):
@@ -37,8 +42,14 @@ def test_bad_densities_and_names():
             masks.uniform(SHAPES, density)
     with pytest.raises(ValueError, match="distribution='even': choose one of"):
         masks.densities(SHAPES, 0.1, "even")
-    with pytest.raises(ValueError, match=r"no density for \['b', 'c'\], unknown \['x'\]"):
+    with pytest.raises(ValueError, match=r"\['x'\] matched no leaf .* masked: a, b, c"):
         masks.densities(SHAPES, 0.1, {"a": 0.1, "x": 0.1})
+    with pytest.raises(
+        ValueError, match=r"\['b'\] matched no leaf"
+    ):  # Who comes first has them all.
+        masks.densities(SHAPES, 0.1, {".*": 0.2, "b": 0.1})
+    with pytest.raises(ValueError, match="not a regular expression"):
+        masks.densities(SHAPES, 0.1, {"(": 0.2})
     with pytest.raises(ValueError, match=r"distribution\['a'\]=0"):
         masks.densities({"a": (2, 2)}, 0.1, {"a": 0})
     with pytest.raises(ValueError, match="2:4 masks have density"):

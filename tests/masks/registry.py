@@ -26,7 +26,8 @@ class Method(NamedTuple):
     """A method and what may be expected of it.
 
     Attributes:
-      make: (inner, density, key, axis_name) -> transformation, through with its schedule after 6 updates.
+      make: (inner, density, key, axis_name, other options) -> transformation, through with its schedule after 6
+        updates.
       start: active weights before the first update: "sparse", exactly k of each leaf, or "dense".
       end: after the last: "each", exactly k of each leaf; "total", of all together; or "any".
       skips: numbers of the updates whose place a change takes, so that nothing else moves.
@@ -48,9 +49,10 @@ def method(factory: Callable[..., Any], *given: Any, **facts: Any) -> Callable[.
     """An entry: facts first, then the options of the factory."""
 
     def with_options(**options: Any) -> Method:
-        def make(inner: Any, density: float, key: Any, axis_name: Any) -> Any:
+        def make(inner: Any, density: float, key: Any, axis_name: Any, **changes: Any) -> Any:
             keyed = {"key": key} if facts.get("drawn", True) else {}
-            return factory(inner, density, *given, axis_name=axis_name, **keyed, **options)
+            chosen = {**options, **changes}
+            return factory(inner, density, *given, axis_name=axis_name, **keyed, **chosen)
 
         return Method(make, **facts)
 
@@ -90,9 +92,11 @@ def make(
     density: float = DENSITY,
     key: Any = KEY,
     axis_name: Any = None,
+    **changes: Any,
 ) -> optax.GradientTransformationExtraArgs:
     """A method around an optimizer; that is `plain()` if none is given."""
-    return METHODS[name].make(plain() if inner is None else inner, density, key, axis_name)
+    inner = plain() if inner is None else inner
+    return METHODS[name].make(inner, density, key, axis_name, **changes)
 
 
 def plain() -> optax.GradientTransformationExtraArgs:

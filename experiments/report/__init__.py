@@ -1,0 +1,1 @@
+"""One page over one or many runs: `python -m experiments.report`."""
