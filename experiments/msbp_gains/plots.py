@@ -24,6 +24,13 @@ def panels(titles: tuple[str, ...], horizontal: str, shared: bool) -> tuple[Figu
     return figure, row
 
 
+def finish(figure: Figure, row: Any, path: Path) -> None:
+    """Writes the PNG, with the legend in the first axes that show something; without any there is no picture."""
+    drawn = [axes for axes in row if axes.get_legend_handles_labels()[0]]
+    if drawn:
+        save(figure, drawn[0], path)
+
+
 def gain_over_density(results: Results, path: Path) -> None:
     """MSBP minus dense and minus SBP over density with 95% intervals, a line for each kind of learning rate."""
     figure, row = panels(("MSBP minus dense", "MSBP minus SBP"), "density", shared=False)
@@ -52,7 +59,7 @@ def gain_over_density(results: Results, path: Path) -> None:
         # Sparse training that fails would hide the differences of interest.
         axes.set_yscale("symlog", linthresh=0.5)
     row[0].set_ylabel("test accuracy, points")
-    save(figure, row[0], path)
+    finish(figure, row, path)
 
 
 def validation_over_rate(results: Results, path: Path) -> None:
@@ -70,7 +77,7 @@ def validation_over_rate(results: Results, path: Path) -> None:
         axes.set_xscale("log")
         axes.set_ylim(90, 97)
     row[0].set_ylabel("validation accuracy, %")
-    save(figure, row[0], path)
+    finish(figure, row, path)
 
 
 def accuracy_by_epoch(results: Results, path: Path) -> None:
@@ -92,4 +99,4 @@ def accuracy_by_epoch(results: Results, path: Path) -> None:
         axes.set_xticks([1, 2, 5, 10, 20], ["1", "2", "5", "10", "20"])
         axes.minorticks_off()
     row[0].set_ylabel("test accuracy, %")
-    save(figure, row[0], path)
+    finish(figure, row, path)

@@ -58,15 +58,15 @@ class Results(NamedTuple):
           field: "test" at the best validation epoch, "test_at_end", or "curve <epoch>".
 
         Returns:
-          Empty where that was not run.
+          Empty where that was not run, or not for so many epochs.
         """
+        kind, _, epoch = field.partition(" ")
         try:
             settled = self.settled(side)
             content = self.evaluation[settled.setup, settled.method, self.rate(side)]
+            found = content[kind][epoch] if epoch else content[kind]
         except KeyError:
             return {}
-        kind, _, epoch = field.partition(" ")
-        found = content[kind][epoch] if epoch else content[kind]
         return {seed: 100 * x for seed, x in zip(content["seeds"], found[0], strict=True)}
 
 

@@ -190,16 +190,17 @@ THREE = (DENSE, sbp(0.04), msbp(0.04))
 # In the order of their weight for the question, so that a grid cut short has the most of it.
 BLOCKS = (
     Block("main", (DENSE, *map(sbp, DENSITIES), *map(msbp, DENSITIES)), "abc"),
-    Block("uniform", THREE, "ab"),
-    Block("main", (Method("noise", 0.04), Method("noise", 0.02))),
-    Block("sgd", THREE),
-    Block(
-        "main", tuple(Method(n, 0.02, DECAY) for n in ("shuffled", "flipped", "gated", "random"))
-    ),
-    Block("dropout 0", THREE),
-    Block("dropout .3", (DENSE,)),
-    Block("weight decay .1", (DENSE,)),
+    Block("main", (Method("noise", 0.02),)),
+    Block("main", tuple(Method(name, 0.02, DECAY) for name in ("shuffled", "gated"))),
     Block("beta1 .98", (DENSE,)),
+    Block("dropout .3", (DENSE,)),
+    Block("dropout 0", (DENSE,)),
+    Block("sgd", THREE),
+    Block("uniform", THREE, "ab"),
+    Block("weight decay .1", (DENSE,)),
+    Block("main", (Method("noise", 0.04),)),
+    Block("main", tuple(Method(name, 0.02, DECAY) for name in ("flipped", "random"))),
+    Block("dropout 0", (sbp(0.04), msbp(0.04))),
     Block("beta1 0", THREE),
     Block("cosine", THREE),
     Block("main", tuple(msbp(density, decay) for density in (0.02, 0.04) for decay in (0.3, 0.95))),
