@@ -5,9 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scipy import stats
 
-from experiments import statistics
 from experiments.msbp_gains import __main__ as command
 from experiments.msbp_gains import (
     comparisons,
@@ -223,30 +221,6 @@ def test_tables_pair_by_seed_and_take_each_at_its_rate(tmp_path):
     assert "+0.20 [+0.20, +0.20]" in text
     for name in ("gain_over_density", "validation_over_rate", "accuracy_by_epoch"):
         assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
-
-
-def test_paired_tests_against_scipy_and_at_their_limits():
-    ours, theirs = np.random.default_rng(0).normal(size=(2, 9))
-    found = statistics.paired_tests(dict(enumerate(ours)), dict(enumerate(theirs)) | {99: 1.0})
-    assert found.t == pytest.approx(stats.ttest_rel(ours, theirs).pvalue)
-    assert found.wilcoxon == pytest.approx(stats.wilcoxon(ours, theirs).pvalue)
-    same = {0: 1.0, 1: 2.0}
-    assert statistics.paired_tests(same, same) == (1.0, 1.0)
-    assert statistics.paired_tests({0: 2.0, 1: 3.0}, same).t == 0.0
-    assert np.isnan(statistics.paired_tests({0: 1.0}, same)).all()
-
-
-def test_holm_is_the_closed_test_of_bonferroni():
-    """By definition: the largest Bonferroni p-value of all intersections that a hypothesis belongs to."""
-    p = [0.01, 0.04, 0.03, 0.005, 0.5]
-    for i, corrected in enumerate(statistics.holm(p)):
-        subsets = [s for s in range(1, 2 ** len(p)) if s >> i & 1]
-        bonferroni = [
-            min(1.0, s.bit_count() * min(p[j] for j in range(len(p)) if s >> j & 1))
-            for s in subsets
-        ]
-        assert corrected == pytest.approx(max(bonferroni))
-    assert statistics.holm([]) == []
 
 
 def test_no_results_are_said_in_a_sentence(tmp_path):
