@@ -13,11 +13,11 @@ import numpy as np
 from experiments.dls import runs
 from experiments.dls.models import MODELS
 from experiments.msbp_mnist.plots import axes_of, save
-from experiments.msbp_mnist.statistics import paired_difference
 from experiments.msbp_mnist.tables import difference, markdown, spread
 from experiments.results import Record, main, publish, read
 from experiments.sbc_lenet_mnist.results import values
 from experiments.sbc_lenet_mnist.tables import mean, times
+from experiments.statistics import paired_difference
 
 RESULTS = Path(__file__).parent / "results"
 README = Path(__file__).parent / "README.md"

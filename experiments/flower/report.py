@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from experiments.flower.methods import METHODS
-from experiments.msbp_mnist.statistics import paired_difference
 from experiments.msbp_mnist.tables import difference, markdown, spread
 from experiments.results import Record, main, publish, read
+from experiments.statistics import paired_difference
 
 RESULTS = Path(__file__).parent / "results"
 README = Path(__file__).parent / "README.md"

@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.figure import Figure  # Not pyplot: no display and no global state.
 
 from experiments.msbp_mnist.results import Cell, Cells, Record, pick, values
-from experiments.msbp_mnist.statistics import mean_and_std
 from experiments.msbp_mnist.tables import AT_END, sort_key
+from experiments.statistics import mean_and_std
 
 Lines = Mapping[int, Sequence[tuple[float, Mapping[int, Record]]]]
 

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 
 from experiments.msbp_mnist.results import Cell, Cells, Record, pick, values
-from experiments.msbp_mnist.statistics import Interval, mean_and_std, paired_difference
+from experiments.statistics import Interval, mean_and_std, paired_difference
 
 AT_BEST, AT_END = "test_accuracy_at_best", "test_accuracy"
 

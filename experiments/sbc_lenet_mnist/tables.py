@@ -4,10 +4,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from experiments.msbp_mnist.statistics import paired_difference
 from experiments.msbp_mnist.tables import difference, markdown, spread
 from experiments.sbc_lenet_mnist.methods import METHODS
 from experiments.sbc_lenet_mnist.results import Record, Runs, values
+from experiments.statistics import paired_difference
 
 # Per entry, as the paper counts gradient dropping and DGC: 16 bits of position, 32 of value.
 PAPER_BITS = 48
