@@ -34,6 +34,11 @@ class LocalStepsState(NamedTuple):
         """Moments are estimates; the anchor and what lies behind the exchange are alike."""
         return {"inner": "mean", "nonfinite": "sum"}
 
+    @staticmethod
+    def survives_restart() -> tuple[str, ...]:
+        """Around masks that change: both optimizers begin anew, what workers agreed upon and owe one another stays."""
+        return ("step", "anchor", "compressor", "memory", "ledger", "nonfinite")
+
 
 @dataclasses.dataclass(frozen=True)
 class Halves:
