@@ -24,6 +24,12 @@ ROW_SPARSE_OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = 
     "adam": backward.row_sparse.adam,
     "sgd": backward.row_sparse.sgd,
 }
+# Of what workers agree upon, behind local steps; `outer_*` settings without their prefix.
+OUTERS: dict[str, Callable[..., optax.GradientTransformation]] = {
+    "adam": optax.adam,
+    "nesterov": functools.partial(optax.sgd, nesterov=True),
+    "sgd": optax.sgd,
+}
 MEMORIES: dict[str, Callable[..., Any]] = {
     "momentum_correction": compress.momentum_correction,
     "no_memory": compress.no_memory,
@@ -186,6 +192,8 @@ def optimizer(
                 f"masks.name={sparsity.name!r}: row-sparse gradients have no masks; "
                 "set backward.row_sparse=False or masks.name=none"
             )
+        if axis_name is not None and exchange is not None:
+            _check_rhythm(sparsity, exchange.every)
         tx = masked(sparsity, tx, axis_name)
     return backward.carry_memory(tx)
 
@@ -199,8 +207,8 @@ def compressed(
 
     Args:
       config: `name` (of `compress.COMPRESSORS`), `every` (1 compresses gradients, more local
-        steps), `memory` (of `MEMORIES`), `momentum_masking` (of local steps, or None), and the
-        settings of both.
+        steps), `memory` (of `MEMORIES`), `momentum_masking` (of local steps, or None), `outer` (of `OUTERS`, or
+        None) with `outer_learning_rate` and `outer_momentum`, and the settings of compressor and memory.
       inner: the optimizer.
       axis_name: of the workers, None for one.
 
@@ -213,11 +221,16 @@ def compressed(
     settings = {**config, "key": jax.random.key(config.key)}
     compressor = _made(compress.COMPRESSORS, "name", settings)
     memory = _made(MEMORIES, "memory", settings)
-    if config.every > 1 or config.momentum_masking is not None:
+    outer = None
+    if config.get("outer") is not None:
+        of_outer = {k.removeprefix("outer_"): v for k, v in config.items() if k.startswith("outer")}
+        outer = _made(OUTERS, "outer", of_outer, "compress")
+    if config.every > 1 or config.momentum_masking is not None or outer is not None:
         return compress.local_steps(
             inner,
             config.every,
             compressor,
+            outer,
             memory=memory,
             momentum_masking=config.momentum_masking,
             axis_name=axis_name,
@@ -250,6 +263,17 @@ def masked(
     if config.structure != "unstructured":
         settings["structure"] = masks.block(*config.structure)
     return _made(masks.METHODS, "name", settings, "masks", inner)
+
+
+def _check_rhythm(sparsity: Mapping[str, Any], every: int) -> None:
+    """Masks may change where workers have the same weights, else each would choose its own."""
+    known = _taken(lookup(masks.METHODS, sparsity["name"], "masks.name"), sparsity)
+    for field in ("steps_per_phase", "begin", "every", "at"):
+        if known.get(field, 0) % every:
+            raise ValueError(
+                f"masks.{field}={known[field]}: workers choose masks from weights that all of them have; "
+                f"make it a multiple of compress.every={every}"
+            )
 
 
 def workers(count: int) -> Workers:
