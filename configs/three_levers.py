@@ -1,15 +1,15 @@
 """All three levers in one run: MSBP backward, SBC(2) between four workers, C-GaP weights.
 
-Setting: LeNet-300-100 on MNIST, 4 workers with a batch of 25 each, Adam 1e-3, 4 epochs of 550 steps. Backward: 10% of the
-entries of a hidden layer's output gradient, decay .8. Exchange: 10 local steps, then 1% of the entries of the difference. Weights:
-the two hidden layers grow dense in turn, 4 phases of 270 steps; the other 1,120 steps are made with 10% of their weights. The
-output layer is dense in both.
+Setting: LeNet-300-100 on MNIST, 4 workers with a batch of 25 each, Adam 1e-3, 4 epochs of 550 steps. Backward: 10% of
+the entries of a hidden layer's output gradient, decay .8. Exchange: 10 local steps, then 1% of the entries of the
+difference. Weights: the two hidden layers grow dense in turn, 4 phases of 270 steps; the other 1,120 steps are made with
+10% of their weights. The output layer is dense in both.
 
     python -m experiments.main --config=configs/three_levers.py --workdir=runs/three_levers
 
 One lever less: --config.backward.rule=dense, --config.masks.name=none, or for a dense exchange at every step
---config.compress.name=dense --config.compress.every=1. A phase must be a multiple of the 10 local steps: workers
-choose their masks from weights that all of them have.
+--config.compress.name=dense --config.compress.every=1. A phase must be a multiple of the 10 local steps: workers choose
+their masks from weights that all of them have.
 
 Needs the four MNIST files in $SPARSETRAIN_DATA/mnist or --config.data.path.
 Expect: EXPECTED

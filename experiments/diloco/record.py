@@ -19,7 +19,7 @@ from sparsetrain import compress
 from sparsetrain.data import text
 from sparsetrain.models import DecoderLM
 
-BATCH, CONTEXT = 8, 64
+BATCH, CONTEXT = 4, 64
 # Times at which the validation loss is taken.
 STOPS = 10
 # Held-out windows that pass the model at once.
@@ -59,7 +59,7 @@ def program(method: str, density: float, outer: str, steps: int, every: int, sym
     def of_worker(carry: Any, numbers: jax.Array, places: jax.Array) -> Any:
         def step(carry: Any, starts: jax.Array) -> Any:
             params, state = carry
-            windows = numbers[starts[:, None] + jnp.arange(CONTEXT + 1)]
+            windows = numbers[starts[:, None] + jnp.arange(CONTEXT + 1)[None]]
             grads = jax.grad(loss)(params, windows)
             updates, state = tx.update(grads, state, params)
             return (optax.apply_updates(params, updates), state), None
@@ -73,8 +73,8 @@ def program(method: str, density: float, outer: str, steps: int, every: int, sym
 def train(run: Run, corpus: text.Text) -> dict[str, Any]:
     """Curves, and what was sent.
 
-    Each worker reads windows at random places of its own quarter of the training text; the loss is that of the model which
-    all workers have right after an exchange.
+    Each worker reads windows at random places of its own quarter of the training text; the loss is that of the model
+    which all workers have right after an exchange.
 
     Args:
       run: what to train.
@@ -96,7 +96,9 @@ def train(run: Run, corpus: text.Text) -> dict[str, Any]:
     params = DecoderLM(symbols).init(starts, tokens)["params"]
     own = len(corpus.train) // WORKERS
     parts = jnp.asarray(corpus.train[: own * WORKERS].reshape(WORKERS, own))
-    held_out = text.streams(corpus.validation, min(ROWS, len(corpus.validation) // (CONTEXT + 1)), CONTEXT)
+    held_out = text.streams(
+        corpus.validation, min(ROWS, len(corpus.validation) // (CONTEXT + 1)), CONTEXT
+    )
 
     def everywhere(tree: Any) -> Any:
         return jax.tree.map(lambda leaf: jnp.stack([leaf] * WORKERS), tree)

@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Iterator
 
-STEPS, EVERY = 600, 20
+STEPS, EVERY = 400, 20
 # Of DiLoCo; "average" takes the mean of the workers, as FedAvg does.
 OUTERS = ("nesterov", "average")
 
@@ -34,7 +34,7 @@ class Run:
 
         Example:
           >>> Run("top-k", 0, 0.01).cell, Run("every step", 0, outer="average", every=1).cell
-          ('topk_density0.01_nesterov_every20_steps600', 'everystep_density1_average_every1_steps600')
+          ('topk_density0.01_nesterov_every20_steps400', 'everystep_density1_average_every1_steps400')
         """
         method = self.method.lower().replace("-", "").replace(" ", "")
         return f"{method}_density{self.density:g}_{self.outer}_every{self.every}_steps{self.steps}"

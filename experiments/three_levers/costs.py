@@ -60,9 +60,9 @@ def backward_flops(config: ml_collections.ConfigDict, steps: int) -> Mapping[str
 
         needed = steps * workers * sum_l (live_l products_l(K_l) + selection_l + memory_l)
 
-    `products(K)` are both products of `analysis.backward_flops` over kept entries only. A weight that does not exist takes
-    part in neither: dx = g W^T does not read it, and of dW = x^T g only entries of live weights are used, since C-GaP
-    grows whole layers and never asks what a dead weight's gradient would be.
+    `products(K)` are both products of `analysis.backward_flops` over kept entries only. A weight that does not exist
+    takes part in neither: dx = g W^T does not read it, and of dW = x^T g only entries of live weights are used, since
+    C-GaP grows whole layers and never asks what a dead weight's gradient would be.
 
     Args:
       config: of a run.

@@ -7,12 +7,16 @@ from typing import Any, NamedTuple
 
 import matplotlib as mpl
 from matplotlib.figure import Figure  # Not pyplot: no display and no global state.
-from matplotlib.ticker import FuncFormatter, NullFormatter
+from matplotlib.ticker import FuncFormatter, NullLocator
 
-# Greys that stand out from white and from GitHub's dark page alike; colours of Okabe and Ito.
+# Greys that stand out from white and from GitHub's dark page alike; colours near those of Okabe and Ito, so that all
+# can tell them apart.
 INK, FAINT = "#767e8a", "#9aa2ad"
-COLOURS = {"backward": "#0072b2", "compress": "#e69f00", "masks": "#009e73"}
+COLOURS = {"backward": "#2b86c9", "compress": "#c98700", "masks": "#009e73"}
 ALL = "#d55e00"
+TICKS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+# Share of a panel's width that labels take.
+LABELS = 0.46
 PANELS = {
     "backward": "backward pass, FLOP",
     "compress": "sent by the workers, bit",
@@ -66,7 +70,8 @@ def apart(places: Sequence[float], gap: float) -> list[float]:
             reach = gap * (len(groups[-1]) + len(groups[-2])) / 2
             if centres[-1] - centres[-2] >= reach - 1e-9:
                 break
-            groups[-2] += groups.pop()
+            above = groups.pop()
+            groups[-1] += above
             centres.pop()
             centres[-1] = sum(places[j] for j in groups[-1]) / len(groups[-1])
     found = dict.fromkeys(range(len(places)), 0.0)
@@ -101,17 +106,19 @@ def draw(points: Sequence[Point], path: Path) -> None:
 def _panel(axes: Any, lever: str, points: Sequence[Point]) -> None:
     axes.set_xscale("log")
     axes.set_title(PANELS[lever], color=INK, loc="left", fontsize=11, fontweight="bold")
-    least = min(point.shares[lever] for point in points)
-    axes.set_xlim(least / 1.9, 2.2)
+    # Labels stand on the left, where nothing is cheaper than all three.
+    least, most = min(point.shares[lever] for point in points) / 1.4, 1.7
+    left = most * math.exp(math.log(least / most) / (1 - LABELS))
+    axes.set_xlim(left, most)
     extent = [p.gap + s * (0.0 if math.isnan(p.half) else p.half) for p in points for s in (-1, 1)]
     room = 0.12 * (max(extent) - min(extent)) or 1.0
     low, high = min(extent) - room, max(extent) + room
     axes.set_ylim(low, high)
-    axes.axhline(0.0, color=FAINT, linewidth=0.8, linestyle=(0, (4, 3)), zorder=0)
+    axes.plot([least, most], [0.0, 0.0], color=FAINT, linewidth=0.8, dashes=(4, 3), zorder=0)
     named = []
     for point in points:
-        uses = lever in point.levers.split("+")
         is_all = point.levers.count("+") == 2
+        saves = point.shares[lever] < 0.9
         axes.errorbar(
             point.shares[lever],
             point.gap,
@@ -119,33 +126,32 @@ def _panel(axes: Any, lever: str, points: Sequence[Point]) -> None:
             marker="*" if is_all else ("o" if point.levers in (*COLOURS, "") else "D"),
             markersize=15 if is_all else 7,
             color=colour(point.levers),
-            alpha=1.0 if uses or not point.levers else 0.35,
+            alpha=1.0 if saves or not point.levers else 0.3,
             elinewidth=1.2,
             markeredgewidth=0,
             zorder=3 if is_all else 2,
         )
-        if uses:
+        if saves:
             named.append(point)
-    # Labels stand in the empty middle, between what is thinned and what is dense.
-    right = max(point.shares[lever] for point in named) if named else 0.1
-    column = math.exp(0.62 * math.log(right) + 0.38 * math.log(2.2)) if named else right
-    column = math.exp(math.log(right) + 0.16 * (math.log(2.2) - math.log(least / 1.9)))
     heights = apart([point.gap for point in named], 0.075 * (high - low))
     for point, height in zip(named, heights, strict=True):
         is_all = point.levers.count("+") == 2
-        text = "all three" if is_all else point.label
+        name = "all three" if is_all else point.label
         axes.annotate(
-            f"{text}  {_share(point.shares[lever])}" if is_all or point.levers == lever else text,
+            f"{name}  {_share(point.shares[lever])}" if is_all or point.levers == lever else name,
             (point.shares[lever], point.gap),
-            (column, height),
+            (least * (left / most) ** 0.02, height),
             color=colour(point.levers),
             fontweight="bold" if is_all else "normal",
             fontsize=10 if is_all else 9,
+            ha="right",
             va="center",
             arrowprops={"arrowstyle": "-", "color": FAINT, "linewidth": 0.6, "shrinkB": 6},
         )
+    # Few, so that their labels have room.
+    axes.set_xticks([1.0, next(tick for tick in TICKS if tick >= least)])
     axes.xaxis.set_major_formatter(FuncFormatter(_share))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.tick_params(colors=INK, which="both", labelsize=9)
     axes.patch.set_alpha(0.0)
     for name, spine in axes.spines.items():

@@ -2,8 +2,8 @@
 
     python -m experiments.three_levers.report --out=experiments/three_levers/results
 
-Writes `tables.md` and `three_levers.svg` beside the results; the table of the results in this package also goes into its README,
-and into that of the project.
+Writes `tables.md` and `three_levers.svg` beside the results; the table of the results in this package also goes into
+its README, and into that of the project.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,10 @@ from experiments.three_levers import figure, runs
 RESULTS = Path(__file__).parent / "results"
 README = Path(__file__).parent / "README.md"
 PROJECT = Path(__file__).parents[2] / "README.md"
-MARKS = "<!-- three levers: written by experiments/three_levers/report.py -->", "<!-- end of three levers -->"
+MARKS = (
+    "<!-- three levers: written by experiments/three_levers/report.py -->",
+    "<!-- end of three levers -->",
+)
 NAMES = {"backward": "MSBP", "compress": "SBC", "masks": "C-GaP"}
 # Seed -> content of a result file.
 Seeds = Mapping[int, Record]
@@ -63,7 +66,9 @@ def accuracies(mine: Seeds) -> dict[int, float]:
 def shares(mine: Seeds) -> dict[str, float]:
     """Each cost as a share of dense training's, mean over seeds."""
     each = {
-        "backward": [r["backward_flops"]["needed"] / r["backward_flops"]["dense"] for r in mine.values()],
+        "backward": [
+            r["backward_flops"]["needed"] / r["backward_flops"]["dense"] for r in mine.values()
+        ],
         "compress": [r["bits_sent"] / r["dense_bits"] for r in mine.values()],
         "masks": [r["live_weights"] / r["weights"] for r in mine.values()],
     }
@@ -123,10 +128,11 @@ def text(records: Sequence[Record]) -> str:
     }
     lines = [
         f"### {setting(found)}\n\n{table(found)}\n",
-        "Means over seeds, ± standard deviation; differences are paired by seed, with 95% intervals. Costs of the whole run and all "
-        "workers, in brackets as a share of dense training's; live weights are those at the end.",
+        "Means over seeds, ± standard deviation; differences are paired by seed, with 95% intervals. Costs of the "
+        "whole run and all workers, in brackets as a share of dense training's; live weights are those at the end.",
         "",
-        f"Masks and anchors of the four workers are the same to the bit at the end of {'every run' if agreed else 'NOT every run'}.",
+        "Masks and anchors of the four workers are the same to the bit at the end of "
+        f"{'every run' if agreed else 'NOT every run'}.",
     ]
     if dead:
         each = ", ".join(f"{name} {count:.0f}" for name, count in dead.items())
@@ -149,7 +155,9 @@ def write(out: Path) -> None:
     for cell, mine in found.items():
         if cell[1] is None and dense:
             gap = paired_difference(accuracies(mine), dense)
-            points.append(figure.Point(cell[0], label(cell), gap.mean, (gap.high - gap.low) / 2, shares(mine)))
+            points.append(
+                figure.Point(cell[0], label(cell), gap.mean, (gap.high - gap.low) / 2, shares(mine))
+            )
     figure.draw(points, out / "three_levers.svg")
     if out.resolve() == RESULTS.resolve():
         embed_between(PROJECT, headline(found), MARKS)

@@ -14,8 +14,8 @@ class DecoderLM(nn.Module):
 
         tokens -> embedding sqrt(D) + positions -> decoder_0, decoder_1, ... -> norm -> embedding^T -> logits
 
-    Paths end in `attention/q|k|v|out/kernel`, `fc1/kernel` and `fc2/kernel`. The matrix `embedding` is that of the input
-    and of the output. V D + L (4 D (D + 1) + 2 D F + F + D + 4 D) + 2 D parameters.
+    Paths end in `attention/q|k|v|out/kernel`, `fc1/kernel` and `fc2/kernel`. The matrix `embedding` is that of the
+    input and of the output. V D + L (4 D (D + 1) + 2 D F + F + D + 4 D) + 2 D parameters.
 
     Attributes:
       symbols: V, size of the vocabulary.

@@ -42,7 +42,9 @@ def trained(tx):
 
     def step(carry, _, target):
         params, state = carry
-        grads = {name: leaf - (target if leaf.ndim == 2 else target[0]) for name, leaf in params.items()}
+        grads = {
+            name: leaf - (target if leaf.ndim == 2 else target[0]) for name, leaf in params.items()
+        }
         moves, state = tx.update(grads, state, params)
         return (optax.apply_updates(params, moves), state), (params, state)
 
@@ -82,7 +84,9 @@ def test_workers_agree_and_send_nothing_about_dead_weights(name):
 
 
 def test_what_is_owed_to_live_weights_outlives_a_phase():
-    tx = gap(optax.chain(compress.exchange(compress.top_k(0.2), axis_name="workers"), optax.sgd(0.1)))
+    tx = gap(
+        optax.chain(compress.exchange(compress.top_k(0.2), axis_name="workers"), optax.sgd(0.1))
+    )
     params, states = trained(tx)
     (inner,) = tree.nodes(ExchangeState, states)
     live = masks.find(states).masks["a"][PHASE]

@@ -94,7 +94,9 @@ def test_an_outer_optimizer_moves_what_workers_agree_upon():
         moved[outer] = tx.update(params, state, params)[0]["params"]["w"][0]
     # Momentum is .9 unless told otherwise: 1 + .9 of the gradient, and Nesterov's look ahead.
     assert moved == pytest.approx({None: -1.0, "sgd": -0.5, "nesterov": -0.95})
-    with pytest.raises(ValueError, match="compress.outer='diloco' is unknown; choose one of adam"):
+    with pytest.raises(
+        ValueError, match=r"compress\.outer='diloco' is unknown; choose one of adam"
+    ):
         build.compressed(exchanged(outer="diloco").compress, optax.sgd(1.0))
 
 
