@@ -2,7 +2,7 @@
 
 Setting: LeNet-300-100 on MNIST, 4 workers with a batch of 25 each, Adam 1e-3, 4 epochs of 550 steps. Backward: 10% of
 the entries of a hidden layer's output gradient, decay .8. Exchange: 10 local steps, then 1% of the entries of the
-difference. Weights: the two hidden layers grow dense in turn, 4 phases of 270 steps; the other 1,120 steps are made with
+difference. Weights: the two hidden layers grow dense in turn, 4 phases of 270 steps; the other 1,120 steps have
 10% of their weights. The output layer is dense in both.
 
     python -m experiments.main --config=configs/three_levers.py --workdir=runs/three_levers
