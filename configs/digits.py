@@ -66,6 +66,10 @@ def get_config() -> ml_collections.ConfigDict:
     config.compress.every = 1  # Local optimizer steps between two exchanges.
     # Of local steps: "first" or "all" moments are zeroed where something was just sent.
     config.compress.momentum_masking = config_dict.placeholder(str)
+    # Of local steps: "nesterov" (DiLoCo), "sgd" or "adam" moves what workers agree upon; None takes their mean.
+    config.compress.outer = config_dict.placeholder(str)
+    config.compress.outer_learning_rate = 0.7
+    config.compress.outer_momentum = 0.9
     config.compress.memory = "residual"  # Or momentum_correction, no_memory.
     config.compress.momentum = 0.9  # Of momentum_correction, and of sign.
     config.compress.key = 0  # Of randomised compressors.

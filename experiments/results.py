@@ -49,11 +49,20 @@ def embed(readme: Path, tables_text: str) -> None:
     Raises:
       ValueError: a mark is missing.
     """
-    content = readme.read_text()
-    if BEGIN not in content or END not in content:
-        raise ValueError(f"{readme} has no place for the tables: give it {BEGIN!r} and {END!r}")
-    before, after = content.split(BEGIN)[0], content.split(END)[1]
-    readme.write_text(f"{before}{BEGIN}\n{tables_text}\n{END}{after}")
+    embed_between(readme, tables_text, (BEGIN, END))
+
+
+def embed_between(page: Path, tables_text: str, marks: tuple[str, str]) -> None:
+    """The same for any page and two marks of its own.
+
+    Raises:
+      ValueError: a mark is missing.
+    """
+    content, (begin, end) = page.read_text(), marks
+    if begin not in content or end not in content:
+        raise ValueError(f"{page} has no place for the tables: give it {begin!r} and {end!r}")
+    before, after = content.split(begin)[0], content.split(end)[1]
+    page.write_text(f"{before}{begin}\n{tables_text}\n{end}{after}")
 
 
 def main(name: str, write: Callable[[Path], None], results: Path) -> None:

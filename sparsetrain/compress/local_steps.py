@@ -34,6 +34,11 @@ class LocalStepsState(NamedTuple):
         """Moments are estimates; the anchor and what lies behind the exchange are alike."""
         return {"inner": "mean", "nonfinite": "sum"}
 
+    @staticmethod
+    def survives_restart() -> tuple[str, ...]:
+        """Around masks that change: both optimizers begin anew, what workers agreed upon and owe one another stays."""
+        return ("step", "anchor", "compressor", "memory", "ledger", "nonfinite")
+
 
 @dataclasses.dataclass(frozen=True)
 class Halves:
@@ -140,7 +145,9 @@ def local_steps(
       compressor: what is sent of the difference to the anchor A.
       outer: optimizer of the anchor, fed the negative mean difference as its gradient; None is
         `optax.sgd(1.0)`, plain averaging. Any optimizer gives FedOpt, `optax.sgd(0.7, momentum=0.9,
-        nesterov=True)` gives DiLoCo.
+        nesterov=True)` gives DiLoCo. It sees what was sent, not what the residual holds back: an entry
+        that waits does not move the outer momentum until it travels, and then the momentum goes on with it
+        for some rounds, so that delay and momentum add up.
       memory: what is remembered of the difference; `residual()` unless told otherwise.
       momentum_masking: None leaves the inner optimizer's moments alone; "first" or "all" zeroes
         them where something was just sent, see `mask_momentum`.

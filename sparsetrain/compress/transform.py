@@ -55,6 +55,11 @@ class ExchangeState(NamedTuple):
         """Counts add up; memory and ledger speak for themselves."""
         return {"nonfinite": "sum"}
 
+    @staticmethod
+    def survives_restart() -> tuple[str, ...]:
+        """Around masks that change, nothing of an exchange begins anew."""
+        return ExchangeState._fields
+
 
 def exchange(
     compressor: Compressor, memory: Memory | None = None, *, axis_name: Any = None

@@ -20,6 +20,7 @@ from sparsetrain.masks import boundary
 from sparsetrain.masks.boundary import Boundary
 from sparsetrain.masks.gated import skip
 from sparsetrain.masks.partition import leaves_by_path
+from sparsetrain.masks.restart import declared, restarted
 from sparsetrain.masks.rule import Masks, Rule
 from sparsetrain.masks.seldom import seldom
 from sparsetrain.masks.take_over import take_over
@@ -104,17 +105,28 @@ def own_masks(
         update is made of another, and every moment would be read twice and copied.
         """
         held = (state.inner, state.fine_tune)
-        if rule.restart == "all":
-            follows = rule.is_due(state.step) & (state.step > 0)
-            fresh = turns.fresh(params, state.step)
-            return jax.tree.map(lambda a, b: jnp.where(follows, a, b), fresh, held)
+
+        def alive(part: Any) -> Any:
+            return tree.map_leaves_like(
+                lambda path, leaf: _alive(leaf, state.masks.get(path)), part, params
+            )
+
         if rule.restart == "grown":
             # A dead weight's moments are zero, so that a grown one begins with zeros.
-            def alive(path: str, leaf: jax.Array) -> jax.Array:
-                return _alive(leaf, state.masks.get(path))
-
-            return tree.map_leaves_like(alive, held, params)
-        return held
+            return alive(held)
+        owes = any(map(declared, jax.tree.leaves(held, is_leaf=declared)))
+        if rule.restart != "all" and not owes:
+            return held
+        fresh = turns.fresh(params, state.step)
+        follows = rule.is_due(state.step) & (state.step > 0)
+        # What nobody forgets is sent: a dead weight's momentum too.
+        new = restarted(held, fresh, alive) if rule.restart == "all" else alive(held)
+        new = jax.tree.map(lambda a, b: jnp.where(follows, a, b), new, held)
+        if not owes:
+            return new
+        # Parameters were masked after `init`, and what was copied of them there was not.
+        is_first = state.step == 0
+        return jax.tree.map(lambda a, b: jnp.where(is_first, a, b), fresh, new)
 
     def run(
         g: Any, state: MaskState, params: Any, extra_args: dict[str, Any]

@@ -2,6 +2,7 @@
 
 from sparsetrain.models.beam_search import beam_search
 from sparsetrain.models.char_lstm import CharLSTM
+from sparsetrain.models.decoder_lm import DecoderLM
 from sparsetrain.models.lenet5 import LeNet5
 from sparsetrain.models.mlp import MLP
 from sparsetrain.models.pointnet2 import PointNet2
@@ -21,6 +22,7 @@ __all__ = [
     "SSD300",
     "VGG16",
     "CharLSTM",
+    "DecoderLM",
     "LeNet5",
     "PointNet2",
     "ResNet",

@@ -14,7 +14,7 @@ from sparsetrain import backward, compress, runtime
 from sparsetrain.training import optimizers, step
 from sparsetrain.training.named import lookup, made, taken
 from sparsetrain.training.networks import MODELS, model
-from sparsetrain.training.sparsity import chosen, combined, is_p_gap, masked
+from sparsetrain.training.sparsity import check_rhythm, chosen, combined, is_p_gap, masked
 from sparsetrain.training.tasks import TASKS, Loaded, Task
 from sparsetrain.training.workers import Workers
 
@@ -37,6 +37,12 @@ COMPRESSORS: dict[str, Callable[..., Any]] = {
     **compress.COMPRESSORS,
     # A setting of None keeps a factory's default, which for steps of DLS is 1.
     "layerwise_optimal": functools.partial(compress.COMPRESSORS["layerwise"], steps=None),
+}
+# Of what workers agree upon, behind local steps; `outer_*` settings without their prefix.
+OUTERS: dict[str, Callable[..., optax.GradientTransformation]] = {
+    "adam": optax.adam,
+    "nesterov": functools.partial(optax.sgd, nesterov=True),
+    "sgd": optax.sgd,
 }
 MEMORIES: dict[str, Callable[..., Any]] = {
     "momentum_correction": compress.momentum_correction,
@@ -161,6 +167,8 @@ def optimizer(
                 f"masks.name={sparsity.name!r}: row-sparse gradients have no masks; "
                 "set backward.row_sparse=False or masks.name=none"
             )
+        if exchanges and axis_name is not None and exchange is not None:
+            check_rhythm(sparsity, exchange.every)
         changed = sparsity.get("fine_tune")
         tx = masked(sparsity, tx, axis_name, None if changed is None else inside(dict(changed)))
     return backward.carry_memory(tx)
@@ -175,8 +183,8 @@ def compressed(
 
     Args:
       config: `name` (of `COMPRESSORS`), `every` (1 compresses gradients, more local
-        steps), `memory` (of `MEMORIES`), `momentum_masking` (of local steps, or None), and the
-        settings of both.
+        steps), `memory` (of `MEMORIES`), `momentum_masking` (of local steps, or None), `outer` (of `OUTERS`, or
+        None) with `outer_learning_rate` and `outer_momentum`, and the settings of compressor and memory.
       inner: the optimizer.
       axis_name: of the workers, None for one.
 
@@ -189,11 +197,16 @@ def compressed(
     settings = {**config, "key": jax.random.key(config.key)}
     compressor = made(COMPRESSORS, "name", settings)
     memory = made(MEMORIES, "memory", settings)
-    if config.every > 1 or config.momentum_masking is not None:
+    outer = None
+    if config.get("outer") is not None:
+        of_outer = {k.removeprefix("outer_"): v for k, v in config.items() if k.startswith("outer")}
+        outer = made(OUTERS, "outer", of_outer, "compress")
+    if config.every > 1 or config.momentum_masking is not None or outer is not None:
         return compress.local_steps(
             inner,
             config.every,
             compressor,
+            outer,
             memory=memory,
             momentum_masking=config.momentum_masking,
             axis_name=axis_name,

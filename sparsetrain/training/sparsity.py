@@ -9,7 +9,7 @@ import ml_collections
 import optax
 
 from sparsetrain import masks
-from sparsetrain.training.named import made
+from sparsetrain.training.named import lookup, made, taken
 from sparsetrain.training.step import SPARSE_COLLECTIONS, without
 
 SCORES: dict[str, Callable[..., Any]] = {
@@ -56,6 +56,29 @@ def masked(
     if config.structure != "unstructured":
         settings["structure"] = masks.block(*config.structure)
     return made(masks.METHODS, "name", settings, "masks", inner)
+
+
+def check_rhythm(
+    config: ml_collections.ConfigDict | ml_collections.FrozenConfigDict, every: int
+) -> None:
+    """Masks may change where workers have the same weights, else each would choose its own.
+
+    Args:
+      config: the `masks` section.
+      every: local steps between two exchanges.
+
+    Raises:
+      ValueError: masks that change between exchanges.
+    """
+    if config.name in SCORES:
+        return
+    known = taken(lookup(masks.METHODS, config.name, "masks.name"), config)
+    for field in ("steps_per_phase", "begin", "every", "at"):
+        if known.get(field, 0) % every:
+            raise ValueError(
+                f"masks.{field}={known[field]}: workers choose masks from weights that all of them have; "
+                f"make it a multiple of compress.every={every}"
+            )
 
 
 def chosen(

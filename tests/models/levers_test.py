@@ -117,6 +117,14 @@ CASES = {
         r"(?!decoder/.*kernel).*",
         rows=20,
     ),
+    "DecoderLM": Case(
+        models.DecoderLM(7, width=8, feed=16, heads=2, layers=1),
+        (symbols(0, 4, 5),),
+        symbols(1, 4, 5),
+        r"decoder_0/(fc1|attention/v)/kernel",
+        r"embedding/embedding",
+        rows=20,
+    ),
     "VGG16": Case(
         models.VGG16(3, stages=(1, 1), width=4, hidden=(8,), dropout=0.0),
         (images(8),),

@@ -85,6 +85,32 @@ def test_exchange_of_gradients_or_of_several_steps():
         assert kind.__name__ in str(jax.tree_util.tree_structure(tx.init(params)))
 
 
+def test_an_outer_optimizer_moves_what_workers_agree_upon():
+    params = {"params": {"w": jnp.ones(4)}}
+    moved = {}
+    for outer in (None, "sgd", "nesterov"):
+        config = exchanged(name="dense", every=1, outer=outer, outer_learning_rate=0.5).compress
+        tx = build.compressed(config, optax.sgd(1.0))
+        state = tx.init(params)
+        moved[outer] = tx.update(params, state, params)[0]["params"]["w"][0]
+    # Momentum is .9 unless told otherwise: 1 + .9 of the gradient, and Nesterov's look ahead.
+    assert moved == pytest.approx({None: -1.0, "sgd": -0.5, "nesterov": -0.95})
+    with pytest.raises(
+        ValueError, match=r"compress\.outer='diloco' is unknown; choose one of adam"
+    ):
+        build.compressed(exchanged(outer="diloco").compress, optax.sgd(1.0))
+
+
+def test_masks_change_where_workers_have_the_same_weights():
+    config = digits.get_config()
+    config.compress.update({"name": "sparse_binary", "every": 10})
+    config.masks.update({"name": "grow_and_prune", "steps_per_phase": 55})
+    sections = (config.optimizer, False, config.compress, config.masks)
+    with pytest.raises(ValueError, match=r"masks\.steps_per_phase=55: .* compress\.every=10"):
+        build.optimizer(*sections, "workers")
+    build.optimizer(*sections)  # One worker agrees with himself.
+
+
 @pytest.mark.parametrize(
     ("changes", "row_sparse", "message"),
     [

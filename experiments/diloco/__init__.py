@@ -1,0 +1,1 @@
+"""DiLoCo, local steps with an outer optimizer, with and without compression of what is exchanged."""
