@@ -8,6 +8,7 @@ import ml_collections
 
 from sparsetrain import analysis, backward, masks, selection
 from sparsetrain.training import build
+from sparsetrain.training.tasks import Images
 
 INPUTS = 28 * 28
 
@@ -23,7 +24,7 @@ def layers(config: ml_collections.ConfigDict) -> list[analysis.Layer]:
     """
     rules = build.rules(config.backward) or {config.backward.layers: backward.dense()}
     frozen = ml_collections.FrozenConfigDict(config)
-    model = build.model(frozen.model, rules, classes=10, row_sparse=False)
+    model = build.model(frozen.model, rules, Images(classes=10), row_sparse=False)
     shapes = model.layers(jax.random.key(0), jnp.zeros((config.data.batch_size, INPUTS)))
     return [analysis.layer_of(shape, input_gradient=i > 0) for i, shape in enumerate(shapes)]
 

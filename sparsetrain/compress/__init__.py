@@ -30,7 +30,7 @@ from sparsetrain.compress.transform import ExchangeState, exchange
 from sparsetrain.compress.variance_ratio import gradient_scales, initial_densities, variance_ratio
 
 # Compressor by name, for configs and for the contract tests. A new one is one file and one line here.
-COMPRESSORS = {
+COMPRESSORS: dict[str, Callable[..., Any]] = {
     "dense": dense,
     "global_merge_top_k": global_merge_top_k,
     "global_top_k": global_top_k,
