@@ -20,6 +20,7 @@ def get_config() -> ml_collections.ConfigDict:
     config = ml_collections.ConfigDict()
     config.seed = 0
     config.epochs = 15
+    config.steps = config_dict.placeholder(int)  # Ends the run sooner, also within an epoch.
     config.workers = 1  # Simulated on one device; with several processes each device is one.
     # Optimizer steps per call of the compiled program, at most an epoch; 1 for convolutions on a CPU, which XLA has
     # no fast form of inside a loop.

@@ -33,10 +33,11 @@ __all__ = [
     "workers",
 ]
 
+_PLAIN: Any = compress.COMPRESSORS
 COMPRESSORS: dict[str, Callable[..., Any]] = {
-    **compress.COMPRESSORS,
+    **_PLAIN,
     # A setting of None keeps a factory's default, which for steps of DLS is 1.
-    "layerwise_optimal": functools.partial(compress.COMPRESSORS["layerwise"], steps=None),
+    "layerwise_optimal": functools.partial(_PLAIN["layerwise"], steps=None),
 }
 # Of what workers agree upon, behind local steps; `outer_*` settings without their prefix.
 OUTERS: dict[str, Callable[..., optax.GradientTransformation]] = {

@@ -189,8 +189,6 @@ class _Run:
         self.writers: list[Writer] = [self.json_lines]
         if self.writes and self.start < self.total and has_tensorboard():
             self.writers.append(TensorBoard(workdir / "events"))
-        for text in self.data.notes if self.start < self.total else ():
-            progress.note(text)
 
     def _config_text(self) -> str:
         return json.dumps(self.config.to_dict(), indent=2, sort_keys=True) + "\n"
@@ -240,6 +238,8 @@ class _Run:
         """Trains from where the run stands to its end."""
         self.progress.start(self.workdir.name, self.start, self.total)
         if self.start < self.total:
+            for text in self.data.notes:
+                self.progress.note(text)
             self._train()
         history = self.json_lines.history
         if not history:
