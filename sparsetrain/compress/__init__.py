@@ -1,5 +1,8 @@
 """What workers send each other: compressors, memories, and the optax transformations that use them."""
 
+from collections.abc import Callable
+from typing import Any
+
 from sparsetrain.compress.by_path import by_path
 from sparsetrain.compress.compressor import Aggregate, Compressor, LeafCompressor
 from sparsetrain.compress.deep_gradient import deep_gradient, sampled_top_k
