@@ -53,13 +53,13 @@ def parallel(**changes):
     with found.masks.ignore_type():
         found.masks.update(
             {
-
-                    "name": "grow_and_prune",
-                    "density": 0.5,
-                    "partitions": PARTS,
-                    "order": "parallel"
-                ,
-                "steps_per_phase": 3, "phases": 2, "fine_tune": (("learning_rate", 1e-4),),
+                "name": "grow_and_prune",
+                "density": 0.5,
+                "partitions": PARTS,
+                "order": "parallel",
+                "steps_per_phase": 3,
+                "phases": 2,
+                "fine_tune": (("learning_rate", 1e-4),),
             }
         )
     found.update_from_flattened_dict(changes)
