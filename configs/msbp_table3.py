@@ -34,7 +34,8 @@ DATA = {"subjectivity": ("subjectivity", 0.6), "polarity": ("sentence-polarity",
 def make(data: str, rule: str, small: bool) -> ml_collections.ConfigDict:
     name, decay = DATA[data]
     model = {"name": "text_cnn", "maps": 16 if small else 100, "embedding": 50 if small else 300}
-    config = rows.config("sentences", name, 32, model, epochs=2 if small else 10)
+    task = {"name": "sentences", "fold": 0}
+    config = rows.config(task, name, 32, model, epochs=2 if small else 10)
     return rows.thinned(config, rule, r"conv_\d/kernel", 0.05, decay)
 
 

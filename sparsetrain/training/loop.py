@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from sparsetrain import backward, compress, data, masks, runtime, tree
+from sparsetrain import compress, data, masks, runtime, tree
 from sparsetrain.compress.ledger import Ledger
 from sparsetrain.training import build, measure, networks, stages, state, step
 from sparsetrain.training.checkpoint import Checkpoints
@@ -154,11 +154,7 @@ class _Run:
             return TrainState(begin.step, own[0], own[1], begin.key)
 
         self.model = model
-        layers = (
-            model.layers(jax.random.key(0), *inputs)
-            if isinstance(model, networks.Alternating | backward.linen.Sparsified)
-            else []
-        )
+        layers = networks.layers(model, inputs)
         self.kept_fraction = measure.kept_fraction(layers)
         self.sparse_paths = tuple(dict.fromkeys(layer.path for layer in layers if layer.rule))
         past = self._past()

@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import jax
 import ml_collections
 from flax import linen as nn
 
@@ -95,3 +96,21 @@ def model(
             f"backward.turns={tuple(turns)}: must name each of the rules {tuple(rules)} once"
         )
     return Alternating(sparsify(rules), tuple(sparsify({turn: rules[turn]}) for turn in turns))
+
+
+def layers(model: Any, inputs: tuple[Any, ...]) -> list[Any]:
+    """Layers that rules can match, see `backward.linen.Sparsified.layers`; none of a plain model.
+
+    Args:
+      model: as from `model`.
+      inputs: what it is called with.
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> layers(models.Tagger(symbols=9, tags=3, layers=1), (jnp.zeros([1, 2], int),))
+      []
+    """
+    # By the type: plain models may have an attribute of that name, a number.
+    if not isinstance(model, backward.linen.Sparsified | Alternating):
+        return []
+    return model.layers(jax.random.key(0), *inputs)

@@ -115,7 +115,10 @@ def test_commands_that_are_told_are_of_rows_that_there_are(name):
     told = re.findall(rf"--config=configs/{name}\.py:(\w+)", inspect.getdoc(TABLES[name]))
     assert told
     for row in told:
-        TABLES[name].get_config(row)
+        config = TABLES[name].get_config(row)
+    for field in re.findall(r"--config\.([\w.]+)=", inspect.getdoc(TABLES[name])):
+        section, _, last = field.rpartition(".")
+        assert last in (config[section] if section else config), field
 
 
 def test_an_unknown_row_is_refused_with_those_there_are():
