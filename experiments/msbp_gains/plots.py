@@ -56,8 +56,6 @@ def gain_over_density(results: Results, path: Path) -> None:
         axes.set_xscale("log")
         axes.set_xticks(DENSITIES, [f"{d:g}" for d in DENSITIES], minor=False)
         axes.minorticks_off()
-        # Sparse training that fails would hide the differences of interest.
-        axes.set_yscale("symlog", linthresh=0.5)
     row[0].set_ylabel("test accuracy, points")
     finish(figure, row, path)
 
