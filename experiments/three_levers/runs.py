@@ -12,8 +12,11 @@ LEVERS = ("backward", "compress", "masks")
 # "" is dense; then one lever, two, three.
 CELLS = tuple("+".join(c) for n in range(4) for c in itertools.combinations(LEVERS, n))
 ALL = CELLS[-1]
-# A tenth of what the config sends, as a tenth of the weights is alive.
-FEWER = 0.001
+# Of another exchange: a layer that was grown from zeros hears of so much of itself in a message.
+MORE = 0.05
+EPOCHS = 4
+# Of an epoch.
+STEPS = 550
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,22 +27,24 @@ class Run:
       levers: of `CELLS`.
       seed: fixes initialisation and batches, the same for every cell; first masks are the same for all seeds.
       density: of the exchange where that is a lever; None for the config's.
+      epochs: passes over the training images; phases of grow-and-prune take about half of them.
     """
 
     levers: str
     seed: int
     density: float | None = None
+    epochs: int = EPOCHS
 
     @property
     def cell(self) -> str:
         """All but the seed.
 
         Example:
-          >>> Run("compress+masks", 0, 0.001).cell, Run("", 0).cell
-          ('compress+masks_density0.001', 'dense')
+          >>> Run("compress+masks", 0, 0.05).cell, Run("", 0).cell
+          ('compress+masks_density0.05_epochs4', 'dense_epochs4')
         """
         special = "" if self.density is None else f"_density{self.density:g}"
-        return (self.levers or "dense") + special
+        return f"{self.levers or 'dense'}{special}_epochs{self.epochs}"
 
     @property
     def name(self) -> str:
@@ -55,7 +60,10 @@ class Run:
           ('dense', 'dense', 1, 'grow_and_prune')
         """
         config, on = three_levers.get_config(), self.levers.split("+")
-        config.seed = self.seed
+        config.seed, config.epochs = self.seed, self.epochs
+        # Four phases, each of whole rounds of local steps.
+        rounds = self.epochs * STEPS // 8 // config.compress.every
+        config.masks.steps_per_phase = rounds * config.compress.every
         if "backward" not in on:
             config.backward.rule = "dense"
         if "compress" not in on:
@@ -68,15 +76,16 @@ class Run:
         return config
 
 
-def grid(seeds: int) -> Iterator[Run]:
+def grid(seeds: int, epochs: int = EPOCHS) -> Iterator[Run]:
     """All cells of one seed before the next seed, so that a grid cut short is balanced.
 
     Args:
       seeds: runs of each cell.
+      epochs: of every run.
 
     Yields:
       Runs.
     """
     for seed in range(seeds):
-        yield from (Run(cell, seed) for cell in CELLS)
-    yield from (Run(ALL, seed, FEWER) for seed in range(seeds))
+        yield from (Run(cell, seed, epochs=epochs) for cell in CELLS)
+    yield from (Run(ALL, seed, MORE, epochs) for seed in range(seeds))

@@ -88,7 +88,7 @@ def fake(folder, run, accuracy, bits=1e6, live=100):
         "levers": run.levers,
         "seed": run.seed,
         "density": run.density,
-        "epochs": 4,
+        "epochs": run.epochs,
         "steps": 2200,
         "test_accuracy": accuracy,
         "bits_sent": bits,
@@ -108,7 +108,7 @@ def test_the_table_pairs_by_seed_and_the_figure_is_small(tmp_path):
         fake(tmp_path, runs.Run("", seed), 0.98 + 0.001 * seed, bits=1e9, live=1000)
         fake(tmp_path, runs.Run("compress", seed), 0.97 + 0.001 * seed)
         fake(tmp_path, runs.Run(runs.ALL, seed), 0.96 + 0.001 * seed)
-        fake(tmp_path, runs.Run(runs.ALL, seed, runs.FEWER), 0.95)
+        fake(tmp_path, runs.Run(runs.ALL, seed, runs.MORE), 0.95)
     report.write(tmp_path)
     text = (tmp_path / "tables.md").read_text()
     assert "| dense | 2 | 98.05 ± 0.07 | - | 2.000 (1) | 1,000.0 (1) | 1,000 (1) |" in text
@@ -116,12 +116,14 @@ def test_the_table_pairs_by_seed_and_the_figure_is_small(tmp_path):
         "| **MSBP + SBC + C-GaP** | 2 | 96.05 ± 0.07 | -2.00 [-2.00, -2.00] | 1.000 (1/2) | 1.0 (1/1,000) |"
         in text
     )
-    assert "MSBP + SBC + C-GaP, SBC at .1%" in text
+    assert "MSBP + SBC + C-GaP, SBC at 5%" in text
     picture = (tmp_path / "three_levers.svg").read_bytes()
     assert b"<svg" in picture and len(picture) < 150_000
     report.write(tmp_path)
     assert (tmp_path / "three_levers.svg").read_bytes() == picture
     assert report.PROJECT.read_text() == project
+    fake(tmp_path, runs.Run("", 0, epochs=8), 0.99, bits=1e9, live=1000)
+    assert [record["epochs"] for record in report.load(tmp_path)] == [8]
 
 
 def test_labels_keep_their_order_and_their_distance():
