@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from experiments.msbp_gains.runs import DECAY, DENSE, DENSITIES, Method, msbp, sbp
+from experiments.msbp_gains.runs import DECAY, DENSE, DENSITIES, THREE, Method, msbp, sbp
 
 # (name, extra dropout or weight decay) of the setups among which validation chooses the best regularised dense one.
 REGULARISED = ("main", "dropout 0", "dropout .3", "weight decay .1")
@@ -100,4 +100,9 @@ EXPLORED = (
     pair("SBP and dense", "cosine", sbp(0.04), DENSE),
     pair("SBP and dense", "uniform", sbp(0.04), DENSE),
     pair("SBP and dense", "dropout 0", sbp(0.04), DENSE),
+    *(
+        Comparison(setup, Side(setup, method), Side("main", method))
+        for setup in ("dropout 0", "beta1 0")
+        for method in THREE
+    ),
 )
