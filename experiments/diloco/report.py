@@ -13,9 +13,9 @@ import numpy as np
 
 from experiments.diloco import runs
 from experiments.msbp_mnist.plots import axes_of, save
-from experiments.msbp_mnist.statistics import mean_and_std, paired_difference
 from experiments.msbp_mnist.tables import difference, markdown, spread
 from experiments.results import Record, main, publish, read
+from experiments.statistics import mean_and_std, paired_difference
 
 RESULTS = Path(__file__).parent / "results"
 README = Path(__file__).parent / "README.md"
