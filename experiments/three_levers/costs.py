@@ -1,6 +1,6 @@
 """Operations of the backward pass of a whole run, counted from shapes, kept entries and the schedule of the masks."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -29,11 +29,14 @@ def layers(config: ml_collections.ConfigDict) -> list[analysis.Layer]:
     return [analysis.layer_of(shape, input_gradient=i > 0) for i, shape in enumerate(shapes)]
 
 
-def live(config: ml_collections.ConfigDict, steps: int) -> dict[str, float]:
+def live(
+    config: ml_collections.ConfigDict, found: Sequence[analysis.Layer], steps: int
+) -> dict[str, float]:
     """Mean share of a layer's weights that exist, over the steps of a run.
 
     Args:
       config: of a run.
+      found: its layers.
       steps: optimizer steps of it.
 
     Returns:
@@ -42,18 +45,16 @@ def live(config: ml_collections.ConfigDict, steps: int) -> dict[str, float]:
     plan = config.masks
     if plan.name == "none":
         return {}
-    paths = {layer.path: layer.inputs * layer.outputs for layer in layers(config)}
+    sizes = {f"params/{layer.path}": layer.inputs * layer.outputs for layer in found}
     parts = masks.partitions(dict(plan.partitions), dense=plan.dense)
-    leaves = {f"params/{path}": jnp.zeros((1, 1)) for path in paths}
-    schedule = masks.phases(parts.assign(leaves), parts.names, plan.phases, plan.steps_per_phase)
-    found = {}
-    for path, size in paths.items():
-        if f"params/{path}" not in parts.assign(leaves):
-            continue
-        sparse = selection.count(size, plan.density) / size
-        grown = sum(f"params/{path}" in phase for phase in schedule.grown) * plan.steps_per_phase
-        found[path] = (grown + (steps - grown) * sparse) / steps
-    return found
+    owners = parts.assign({path: jnp.zeros((1, 1)) for path in sizes})
+    schedule = masks.phases(owners, parts.names, plan.phases, plan.steps_per_phase)
+    shares = {}
+    for path in owners:
+        sparse = selection.count(sizes[path], plan.density) / sizes[path]
+        grown = sum(path in phase for phase in schedule.grown) * plan.steps_per_phase
+        shares[path.removeprefix("params/")] = (grown + (steps - grown) * sparse) / steps
+    return shares
 
 
 def backward_flops(config: ml_collections.ConfigDict, steps: int) -> Mapping[str, float]:
@@ -72,8 +73,9 @@ def backward_flops(config: ml_collections.ConfigDict, steps: int) -> Mapping[str
     Returns:
       "dense", "needed", and "overhead", the part of "needed" that is selection and memory.
     """
-    share = live(config, steps)
-    counts = {layer.path: analysis.backward_flops(layer) for layer in layers(config)}
+    found = layers(config)
+    share = live(config, found, steps)
+    counts = {layer.path: analysis.backward_flops(layer) for layer in found}
     all_workers = steps * config.workers
     overhead = sum(count.selection + count.memory for count in counts.values())
     products = sum(share.get(path, 1.0) * count.needed for path, count in counts.items())
