@@ -73,8 +73,48 @@ def objects() -> Any:
     return jax.vmap(boxes.match, (0, 0, None))(corners, 1 + np.arange(4)[:, None] % 2, defaults)
 
 
+CHAR_LSTM = models.CharLSTM(7, embedding=8, hidden=8, layers=1)
 WORD_LSTM = models.WordLSTM(7, hidden=8, layers=1, dropout=0.0, scale=0.3)
 CASES = {
+    "MLP": Case(models.MLP(hidden=(16,), classes=3), (images(4),), labels(4), r"hidden_0/kernel"),
+    "LeNet5": Case(
+        models.LeNet5(3, channels=(2, 4), hidden=16),
+        (images(16),),
+        labels(4),
+        r"(conv_1|hidden)/kernel",
+        r"conv_0/kernel|output/kernel",
+    ),
+    "ResNet": Case(
+        models.ResNet(1, 3, width=4),
+        (images(8),),
+        labels(4),
+        r"block_0/conv_\d/kernel",
+        r"conv/kernel|output/kernel",
+    ),
+    "ResNet50": Case(
+        models.ResNet50((1,), 3, width=4),
+        (images(16),),
+        labels(4),
+        r"stage_0_block_0/conv_[12]/kernel",
+        r"conv/kernel|output/kernel",
+    ),
+    "CharLSTM": Case(
+        CHAR_LSTM,
+        (symbols(0, 4, 5), CHAR_LSTM.initial(4)),
+        symbols(1, 4, 5),
+        r"lstm_0/input/kernel",
+        r"embedding/embedding|output/kernel",
+        rows=20,
+        loss=first,
+    ),
+    "Transformer": Case(
+        models.Transformer(7, width=8, feed=16, heads=2, layers=1, dropout=0.0),
+        (symbols(0, 4, 4), symbols(1, 4, 5)),
+        symbols(2, 4, 5),
+        r"decoder_0/(fc1|cross/v)/kernel",
+        r"embedding/embedding",
+        rows=20,
+    ),
     "TextCNN": Case(
         models.TextCNN(7, 3, embedding=8, maps=4, dropout=0.0),
         (symbols(0, 4, 6),),
