@@ -73,7 +73,7 @@ $(VENV)/.installed-demo: $(VENV)/.made setup.py
 
 $(VENV)/.installed-test: $(VENV)/.made setup.py $(if $(UPGRADE),always)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check $(UPGRADE) $(if $(UPGRADE),--upgrade-strategy eager) \
-	  -e '.[train,tfds,tensorboard,translation,test]'
+	  -e '.[train,tfds,tensorboard,translation,detection,test]'
 	@touch $@
 
 $(VENV)/.installed-docs: $(VENV)/.made setup.py

@@ -142,7 +142,8 @@ def load(
       limit: images of each part; None for all.
 
     Returns:
-      `Loaded`; at the end of a run "ap", "ap50" and so on, where pycocotools are there.
+      `Loaded`; at the end of a run "ap", "ap50" and so on of the sizes that objects have, where pycocotools are
+      there.
 
     Raises:
       ValueError: an unknown name.
@@ -171,7 +172,8 @@ def load(
         # Class 0 is the background.
         true = list(zip(part.boxes, part.classes + 1, strict=True))
         figures = analysis.average_precision(looked, true, [(side, side)] * len(true))
-        return {name.lower(): value for name, value in figures.items()}
+        # Less than zero says that there is no object of that size.
+        return {name.lower(): value for name, value in figures.items() if value >= 0}
 
     train, validation, test = ((part.images, part.boxes, part.classes) for part in found)
     empty = sum(part.empty for part in found)
