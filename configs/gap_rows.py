@@ -6,7 +6,7 @@ Four problems, each with its model, partitions, optimizer and epochs, and a func
 of masks are in optimizer steps, those of the paper in epochs; `Problem.steps` is an epoch's steps."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import ml_collections
@@ -142,6 +142,24 @@ def rival(
         every=settings.pop("every", min(100, max(1, problem.steps))),
         **settings,
     )
+
+
+def gap_row(
+    problem: Callable[[bool], Problem], density: float, kappa: int, **settings: Any
+) -> rows.Row:
+    """A row of grow-and-prune, of a problem in either size."""
+    return lambda small: gap(problem(small), density, kappa, **settings)
+
+
+def one_shot_row(problem: Callable[[bool], Problem], density: float, **settings: Any) -> rows.Row:
+    """As many epochs as the dense model has, one pruning by magnitude, and as many again."""
+
+    def make(small: bool) -> ml_collections.ConfigDict:
+        found = problem(small)
+        epochs = found.dense_epochs
+        return rival(found, "one_shot", density, 2 * epochs, at=epochs * found.steps, **settings)
+
+    return make
 
 
 def resnet50(small: bool) -> Problem:

@@ -19,29 +19,15 @@ Differs from the paper:
      by beam search, and so BLEU, the loop makes of recurrent models only.
 Expect: other scores than the published. Time: the paper had 8 V100 a node and gives none."""
 
-from typing import Any
+import functools
 
 import ml_collections
 
 from configs import gap_rows, rows
 
-
-def gap(density: float, kappa: int, **settings: Any) -> rows.Row:
-    """A row of grow-and-prune."""
-    return lambda small: gap_rows.gap(gap_rows.transformer(small), density, kappa, **settings)
-
-
-def one_shot(density: float, **settings: Any) -> rows.Row:
-    """40 dense epochs, one pruning by magnitude, and 40 epochs more."""
-
-    def make(small: bool) -> ml_collections.ConfigDict:
-        problem = gap_rows.transformer(small)
-        epochs = problem.dense_epochs
-        at = epochs * problem.steps
-        return gap_rows.rival(problem, "one_shot", density, 2 * epochs, at=at, **settings)
-
-    return make
-
+gap = functools.partial(gap_rows.gap_row, gap_rows.transformer)
+# 40 dense epochs, one pruning by magnitude, and 40 epochs more.
+one_shot = functools.partial(gap_rows.one_shot_row, gap_rows.transformer)
 
 ROWS: dict[str, rows.Row] = {
     "prune_from_dense": one_shot(0.2, structure=(8, 1)),
