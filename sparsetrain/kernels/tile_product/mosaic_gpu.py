@@ -18,7 +18,11 @@ from sparsetrain import varying
 from sparsetrain.kernels.tile_product import Factor, alike
 
 DEPTH = 64  # of the contracted axis a step: with 16 bits an entry one swizzled row of 128 bytes
-SWIZZLED = (plgpu.TilingTransform((8, 64)), plgpu.SwizzleTransform(128))
+# Newer versions of JAX declare a method of these that they do not have.
+SWIZZLED = (
+    plgpu.TilingTransform((8, 64)),  # type: ignore[abstract]
+    plgpu.SwizzleTransform(128),  # type: ignore[abstract]
+)
 ENTRY = 2  # bytes
 SHARED = 226 * 1024  # bytes of a thread block, less what barriers take
 STAGES = 4  # steps in flight, at most
