@@ -34,15 +34,8 @@ def record(
         config = run.config()
         change(config)
         result = train_and_evaluate(config, scratch / run.name, progress.Silent())
-        kept = (
-            "steps",
-            "epochs",
-            "train_loss",
-            "kept_fraction",
-            "memory_norm",
-            "bits_sent",
-            "dense_bits",
-        )
+        kept = {"steps", "epochs", "train_loss", "kept_fraction", "memory_norm"}
+        kept |= {"bits_sent", "dense_bits", "density"}
         return {
             "score": PARTS[run.part].score,
             "summary": {

@@ -23,6 +23,7 @@ SCORES = {
     "uas": ("UAS, %", 100),
     "bleu": ("BLEU", 100),
     "perplexity": ("perplexity", 1),
+    "instance_miou": ("instance mIoU, %", 100),
 }
 
 
@@ -48,14 +49,13 @@ def scores(part: runs.Part, records: Mapping[int, Record], split: str) -> dict[i
 
 def table(part: runs.Part, cells: Cells) -> str:
     """The methods of a part; differences are to its first line, at the same seeds."""
-    first = scores(part, cells[part.lines[0].row], "test") if part.lines[0].row in cells else {}
+    first = scores(part, cells[part.lines[0].key], "test") if part.lines[0].key in cells else {}
     rows: list[Sequence[str]] = []
-    is_exchange = any("bits_sent" in r["summary"] for each in cells.values() for r in each.values())
-    for line in (line for line in part.lines if line.row in cells):
-        mine = cells[line.row]
+    heading, cost = _costs(cells)
+    for line in (line for line in part.lines if line.key in cells):
+        mine = cells[line.key]
         test = scores(part, mine, "test")
         against = "" if line is part.lines[0] else difference(paired_difference(test, first))
-        cost = sent if is_exchange else kept
         rows.append(
             [
                 line.label,
@@ -68,9 +68,22 @@ def table(part: runs.Part, cells: Cells) -> str:
             ]
         )
     name = SCORES[part.score][0]
-    headings = ["method", "less sent" if is_exchange else "kept of output gradients", "seeds"]
+    headings = ["method", heading, "seeds"]
     headings += [f"validation {name}", f"test {name}", "difference, 95%", "training loss"]
     return markdown(headings, rows)
+
+
+def _costs(cells: Cells) -> tuple[str, Callable[[Record], str]]:
+    """What the methods of a part save: its heading, and how it is read off a result file."""
+    names = {name for each in cells.values() for r in each.values() for name in r["summary"]}
+    if "bits_sent" in names:
+        return "less sent", sent
+    return ("live weights", live) if "density" in names else ("kept of output gradients", kept)
+
+
+def live(record: Record) -> str:
+    """Share of the maskable weights that are there at the end."""
+    return f"{record['summary'].get('density', 1):.3g}"
 
 
 def kept(record: Record) -> str:

@@ -17,11 +17,18 @@ class Line(NamedTuple):
       label: in the table.
       row: of the config module.
       changes: fields of this method alone, by their dotted names.
+      name: of its results; None for the row's.
     """
 
     label: str
     row: str
     changes: Mapping[str, Any] = {}
+    name: str | None = None
+
+    @property
+    def key(self) -> str:
+        """Which results are this line's."""
+        return self.name or self.row
 
 
 class Part(NamedTuple):
@@ -51,6 +58,22 @@ def _backward(job: str, decay: float, **changes: Any) -> tuple[Line, ...]:
         # Of the rules that would take a decay, SBP is the one without.
         Line("SBP", f"{job}_sbp", {**changes, "backward.decay": 0.0}),
         Line(f"MSBP, decay {decay:g}", f"{job}_msbp", changes),
+    )
+
+
+def _drawn(percent: int) -> tuple[Line, ...]:
+    """Pruned from dense at half time, and C-GaP: 2 rounds of 4 phases of 50 steps, 200 steps of fine-tuning.
+
+    Each stretch has its learning rate fall at two thirds and five sixths of it.
+    """
+    halves, phase, fine = (200, 250), (33, 41), (133, 166)
+    pruned = {"masks.name": "one_shot", "masks.at": 300, "optimizer.boundaries": halves}
+    cyclic = {"masks.steps_per_phase": 50, "masks.phases": 8, "optimizer.boundaries": phase}
+    ends = [{"masks.fine_tune": (("boundaries", each),)} for each in (halves, fine)]
+    row = f"c_gap_{percent}"
+    return (
+        Line(f"prune from dense, {percent}%", row, {**pruned, **ends[0]}, f"pruned_{percent}"),
+        Line(f"C-GaP, {percent}%", row, {**cyclic, **ends[1]}),
     )
 
 
@@ -99,6 +122,13 @@ PARTS = {
         ),
         {"steps": 1000, "epochs": 8},
     ),
+    "shapes": Part(
+        "PointNet++ of two levels, drawn shapes",
+        "gap_table3",
+        "instance_miou",
+        (Line("dense", "dense", {"optimizer.boundaries": (400, 500)}), *_drawn(80), *_drawn(90)),
+        {"steps": 600, "epochs": 24, "eval_every": 4},
+    ),
 }
 
 
@@ -108,7 +138,7 @@ class Run:
 
     Attributes:
       part: key of `PARTS`.
-      row: of its lines.
+      row: key of one of its lines.
       seed: fixes initialisation, batches and dropout, the same for all rows.
     """
 
@@ -135,9 +165,9 @@ class Run:
           ('memorized_top_k', 0.04, 6)
         """
         part = PARTS[self.part]
-        (line,) = [line for line in part.lines if line.row == self.row]
+        (line,) = [line for line in part.lines if line.key == self.row]
         module = importlib.import_module(f"configs.{part.table}")
-        config: ml_collections.ConfigDict = module.get_config(self.row + SMALL)
+        config: ml_collections.ConfigDict = module.get_config(line.row + SMALL)
         config.seed = self.seed
         with config.ignore_type():
             config.update_from_flattened_dict({**part.changes, **line.changes})
@@ -151,4 +181,4 @@ def grid(seeds: int, parts: tuple[str, ...] = tuple(PARTS)) -> Iterator[Run]:
     for seed in range(seeds):
         for part in parts:
             for line in PARTS[part].lines:
-                yield Run(part, line.row, seed)
+                yield Run(part, line.key, seed)
