@@ -99,8 +99,8 @@ def plot(cells: Cells, path: Path) -> None:
         style = "-" if number < 7 else "--"
         axes.plot(bits, level, style, marker=".", label=label, color=f"C{number}")
     axes.set_ylim(top=min(axes.get_ylim()[1], 4.2))
-    figure.set_size_inches(8.0, 4.6)
-    save(figure, axes, path)
+    figure.set_size_inches(9.0, 4.6)
+    save(figure, axes, path, loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
 
 
 def write(out: Path) -> None:

@@ -33,9 +33,9 @@ def axes_of(label: str, horizontal: str) -> tuple[Figure, Any]:
     return figure, axes
 
 
-def save(figure: Figure, axes: Any, path: Path) -> None:
-    """Adds the legend and writes a PNG."""
-    axes.legend()
+def save(figure: Figure, axes: Any, path: Path, **legend: Any) -> None:
+    """Adds the legend, placed as asked for, and writes a PNG."""
+    axes.legend(**legend)
     # No software version in the file: equal results give equal bytes.
     figure.savefig(path, dpi=100, metadata={"Software": None})
 
