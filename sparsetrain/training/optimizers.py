@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import optax
 
 from sparsetrain import backward
-from sparsetrain.training.named import lookup
+from sparsetrain.training.named import lookup, made
 
 OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
     "adam": optax.adam,
@@ -164,18 +164,10 @@ def make(config: Mapping[str, Any], row_sparse: bool = False) -> optax.GradientT
     if row_sparse:
         return factory(**settings)
     clip, decay = (settings.pop(name, None) for name in ("clip", "weight_decay"))
-    if (name := settings.pop("schedule", None)) is not None:
-        schedule = lookup(SCHEDULES, name, "optimizer.schedule")
-        known = inspect.signature(schedule).parameters
-        absent = [
-            f"optimizer.{key}"
-            for key, parameter in known.items()
-            if parameter.default is inspect.Parameter.empty and key not in settings
-        ]
-        if absent:
-            raise ValueError(f"optimizer.schedule={name!r} needs {' and '.join(absent)}")
-        own = {key: settings.pop(key) for key in known if key in settings}
-        settings["learning_rate"] = schedule(**own)
+    if "schedule" in settings:
+        rate = made(SCHEDULES, "schedule", settings, "optimizer")
+        own = inspect.signature(SCHEDULES[settings.pop("schedule")]).parameters
+        settings = {k: v for k, v in settings.items() if k not in own} | {"learning_rate": rate}
     unknown = settings.keys() - inspect.signature(factory).parameters.keys()
     if unknown:
         raise ValueError(
