@@ -12,7 +12,7 @@ import optax
 
 from sparsetrain import data
 from sparsetrain.data import Dataset, Split
-from sparsetrain.training.tasks.task import Loaded, Task
+from sparsetrain.training.tasks.task import Classification, Loaded
 
 
 def pixels(images: jax.Array) -> jax.Array:
@@ -21,7 +21,7 @@ def pixels(images: jax.Array) -> jax.Array:
 
 
 @dataclasses.dataclass(frozen=True)
-class Images(Task):
+class Images(Classification):
     """Batches are `Split`s: images uint8[B, H, W, C] and labels int32[B].
 
     Attributes:
@@ -93,14 +93,6 @@ class Images(Task):
             shares = optax.smooth_labels(shares, self.label_smoothing)
             return optax.softmax_cross_entropy(outputs, shares).mean()
         return optax.softmax_cross_entropy_with_integer_labels(outputs, labels).mean()
-
-    def tally(self, outputs: Any, batch: Split) -> Any:
-        hits = (outputs.argmax(-1) == batch[1]).sum(dtype=jnp.int32)
-        return hits, jnp.int32(len(batch[1]))
-
-    def scores(self, sums: Any) -> dict[str, jax.Array]:
-        hits, examples = sums
-        return {"accuracy": hits.astype(jnp.float32) / examples}
 
 
 def synthetic(

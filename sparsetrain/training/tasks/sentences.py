@@ -6,16 +6,15 @@ from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 
 from sparsetrain.data import sentences
-from sparsetrain.training.tasks.task import Loaded, Task
+from sparsetrain.training.tasks.task import Classification, Loaded
 
 
 @dataclasses.dataclass(frozen=True)
-class Sentences(Task):
+class Sentences(Classification):
     """Batches are words int32[B, T], 0 behind the end, and labels int32[B].
 
     Attributes:
@@ -38,14 +37,6 @@ class Sentences(Task):
 
     def loss(self, outputs: Any, batch: Any) -> jax.Array:
         return optax.softmax_cross_entropy_with_integer_labels(outputs, batch[1]).mean()
-
-    def tally(self, outputs: Any, batch: Any) -> Any:
-        hits = (outputs.argmax(-1) == batch[1]).sum(dtype=jnp.int32)
-        return hits, jnp.int32(len(batch[1]))
-
-    def scores(self, sums: Any) -> dict[str, jax.Array]:
-        hits, examples = sums
-        return {"accuracy": hits.astype(jnp.float32) / examples}
 
 
 def synthetic(count: int = 40, symbols: int = 12, length: int = 6) -> sentences.Sentences:

@@ -13,13 +13,13 @@ import optax
 from sparsetrain.data import buckets, conllu
 from sparsetrain.data.conllu import Sentence, Treebank
 from sparsetrain.data.tagging import NO_TAG, Tagged, prepare
-from sparsetrain.training.tasks.task import Loaded, Task
+from sparsetrain.training.tasks.task import Classification, Loaded
 
 CORPUS = "ud-english-ewt"
 
 
 @dataclasses.dataclass(frozen=True)
-class Tagging(Task):
+class Tagging(Classification):
     """Batches are words int32[B, T], 0 behind the end, and tags int32[B, T], `NO_TAG` there.
 
     Attributes:
@@ -58,15 +58,6 @@ class Tagging(Task):
         losses = optax.softmax_cross_entropy_with_integer_labels(outputs, jnp.where(told, tags, 0))
         # Of words, so that a padded batch weighs its sentences by their lengths.
         return jnp.where(told, losses, 0).sum() / jnp.maximum(told.sum(), 1)
-
-    def tally(self, outputs: Any, batch: Any) -> Any:
-        # A tag that is none is never the largest logit.
-        hits = (outputs.argmax(-1) == batch[1]).sum(dtype=jnp.int32)
-        return hits, (batch[1] != NO_TAG).sum(dtype=jnp.int32)
-
-    def scores(self, sums: Any) -> dict[str, jax.Array]:
-        hits, words = sums
-        return {"accuracy": hits.astype(jnp.float32) / words}
 
 
 def synthetic(count: int = 24, symbols: int = 12, length: int = 6, tags: int = 3) -> Treebank:

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, NamedTuple
 
 import jax
+import jax.numpy as jnp
 
 # (plain model, its variables, split) -> score -> value.
 Scorer = Callable[[Any, Any, str], dict[str, float]]
@@ -91,6 +92,21 @@ class Task:
           batch: of all workers together; not always of those for whom the examples were laid out.
         """
         return examples // batch
+
+
+@dataclasses.dataclass(frozen=True)
+class Classification(Task):
+    """Tasks scored by accuracy: batches are inputs and labels int32[...], negative where there is none."""
+
+    def tally(self, outputs: Any, batch: Any) -> Any:
+        labels = batch[1]
+        # A label that is none is never the largest logit.
+        hits = (outputs.argmax(-1) == labels).sum(dtype=jnp.int32)
+        return hits, (labels >= 0).sum(dtype=jnp.int32)
+
+    def scores(self, sums: Any) -> dict[str, jax.Array]:
+        hits, labels = sums
+        return {"accuracy": hits.astype(jnp.float32) / labels}
 
 
 class Loaded(NamedTuple):
