@@ -45,8 +45,11 @@ class MaskState(NamedTuple):
         return {**self._asdict(), "masks": masks}
 
     def __repr__(self) -> str:
-        shown = {name: self._facts()[name] for name in ("step", "masks", "mask_error")}
-        return f"MaskState({', '.join(f'{name}={pretty.brief(x)!r}' for name, x in shown.items())})"
+        facts = self._facts()
+        shown = (
+            f"{name}={pretty.brief(facts[name])!r}" for name in ("step", "masks", "mask_error")
+        )
+        return f"MaskState({', '.join(shown)})"
 
     def __treescope_repr__(self, path: str | None, subtree_renderer: Any) -> Any:
         return pretty.scope(self, path, subtree_renderer)
