@@ -48,7 +48,7 @@ Differs from the paper:
      counts fine-tuning once a worker; the first worker's model is scored.
 Expect: the published figures. Time: the paper had 8 V100 a node and gives none."""
 
-from typing import Any
+import functools
 
 import ml_collections
 
@@ -63,6 +63,8 @@ STEPWISE = {
 }
 COSINE = STEPWISE | {"schedule": "cosine"}
 EPOCHS = {"": 100, "_5x": 500, "_12x": 1200}
+
+gap = functools.partial(gap_rows.gap_row, gap_rows.resnet50, kappa=4)
 
 
 def rival(
@@ -89,11 +91,6 @@ def rival(
         )
 
     return make
-
-
-def gap(density: float, **settings: Any) -> rows.Row:
-    """A row of grow-and-prune."""
-    return lambda small: gap_rows.gap(gap_rows.resnet50(small), density, 4, **settings)
 
 
 def of(percent: int) -> dict[str, rows.Row]:
