@@ -8,9 +8,10 @@ from typing import NamedTuple
 from experiments import sent
 
 # Scores that are fractions and are written in per cent; a score in per cent already is above 1.
-_FRACTIONS = r"accuracy|uas|las|f1|iou|top_?\d"
+_PRECISION = r"(?<![a-z])ap(?:50|75|_small|_medium|_large)?(?![a-z])"
+_FRACTIONS = rf"accuracy|uas|las|f1|iou|top_?\d|bleu|{_PRECISION}"
 # Anything else that says how good a model is.
-_SCORES = rf"{_FRACTIONS}|perplexity|bleu|score|bits_per_\w+|average_precision|\bmap\b"
+_SCORES = rf"{_FRACTIONS}|perplexity|score|bits_per_\w+|average_precision|\bmap\b"
 _LOWER = r"loss|perplexity|error|bits|bytes|flops|seconds|angle|spread"
 _ABBREVIATIONS = {
     "uas": "UAS",
@@ -19,6 +20,10 @@ _ABBREVIATIONS = {
     "map": "mAP",
     "f1": "F1",
     "iou": "IoU",
+    "miou": "mIoU",
+    "ap": "AP",
+    "ap50": "AP50",
+    "ap75": "AP75",
 }
 _TITLES = {
     "train_loss": "training loss",
@@ -88,6 +93,8 @@ def of(name: str, values: Iterable[float] = (), score_name: str | None = None) -
     Example:
       >>> of("test_accuracy", [0.5]).heading, of("test_score", [27.1], "bleu").heading
       ('test accuracy, %', 'test BLEU')
+      >>> of("test_bleu", [0.271]).heading, of("test_ap50", [0.6]).heading
+      ('test BLEU, %', 'test AP50, %')
       >>> of("bits_sent").style, of("gradient_angle/hidden_0/kernel").heading
       ('prefixed', 'gradient angle hidden_0/kernel, °')
     """
