@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 
 from experiments.cost_model.times import CPU, DENSITIES, ENTRIES, FREE, TENSORS, processor
-from experiments.msbp_mnist.tables import markdown
+from experiments.markdown import markdown
 from sparsetrain.runtime.cost_model import NETWORKS, Exchange, Network, Work, predict
 
 WORKERS = (2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.cost_model.tables import milliseconds, percent
-from experiments.msbp_mnist.tables import markdown
+from experiments.markdown import markdown
 from sparsetrain.runtime.cost_model import Exchange, Measured, fit, validate
 
 

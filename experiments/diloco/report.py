@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from experiments.diloco import runs
-from experiments.msbp_mnist.plots import axes_of, save
-from experiments.msbp_mnist.tables import difference, markdown, spread
+from experiments.markdown import difference, markdown, spread
+from experiments.plots import axes_of, save
 from experiments.results import Record, main, publish, read
 from experiments.statistics import mean_and_std, paired_difference
 

@@ -12,8 +12,8 @@ import numpy as np
 
 from experiments.dls import runs
 from experiments.dls.models import MODELS
-from experiments.msbp_mnist.plots import axes_of, save
-from experiments.msbp_mnist.tables import difference, markdown, spread
+from experiments.markdown import difference, markdown, spread
+from experiments.plots import axes_of, save
 from experiments.results import Record, main, publish, read
 from experiments.sbc_lenet_mnist.results import values
 from experiments.sbc_lenet_mnist.tables import mean, times

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from experiments.flower.methods import METHODS
-from experiments.msbp_mnist.tables import difference, markdown, spread
+from experiments.markdown import difference, markdown, spread
 from experiments.results import Record, main, publish, read
 from experiments.statistics import paired_difference
 

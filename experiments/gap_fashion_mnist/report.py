@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from experiments.gap_fashion_mnist import runs
-from experiments.msbp_mnist.plots import axes_of, save
-from experiments.msbp_mnist.tables import difference, markdown, spread
+from experiments.markdown import difference, markdown, spread
+from experiments.plots import axes_of, save
 from experiments.results import Record, main, publish, read
 from experiments.statistics import paired_difference
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from experiments.gap_translation import runs
-from experiments.msbp_mnist.tables import markdown, spread
+from experiments.markdown import markdown, spread
 from experiments.results import Record, main, publish, read
 from experiments.sbc_lenet_mnist.results import values
 from experiments.sbc_lenet_mnist.tables import mean

@@ -10,7 +10,7 @@ from experiments.msbp_gains.comparisons import Side, pair
 from experiments.msbp_gains.results import Results, findings
 from experiments.msbp_gains.runs import DENSE, DENSITIES, Method, msbp, sbp
 from experiments.msbp_gains.tables import RATES
-from experiments.msbp_mnist.plots import save
+from experiments.plots import save
 
 
 def panels(titles: tuple[str, ...], horizontal: str, shared: bool) -> tuple[Figure, Any]:

@@ -4,10 +4,10 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from experiments.markdown import difference, markdown, spread
 from experiments.msbp_gains.comparisons import CAUSES, EXPLORED, GAINS, Comparison, Side, pair
 from experiments.msbp_gains.results import Finding, Results, findings
 from experiments.msbp_gains.runs import DENSE, DENSITIES, SETUPS, msbp, sbp
-from experiments.msbp_mnist.tables import difference, markdown, spread
 
 RATES = {"a": "a: 1e-3", "b": "b: its own tuned", "c": "c: dense's tuned", "m": "main's tuned"}
 

@@ -2,13 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from matplotlib.figure import Figure  # Not pyplot: no display and no global state.
+from matplotlib.figure import Figure
 
 from experiments.msbp_mnist.results import Cell, Cells, Record, pick, values
 from experiments.msbp_mnist.tables import AT_END, sort_key
+from experiments.plots import axes_of, save
 from experiments.statistics import mean_and_std
 
 Lines = Mapping[int, Sequence[tuple[float, Mapping[int, Record]]]]
@@ -21,23 +21,6 @@ def over_decay(cells: Cells) -> Lines:
         if cell.method in ("sbp", "msbp") and cell.kept is not None:
             lines.setdefault(cell.kept, []).append((cell.decay, cells[cell]))
     return dict(sorted(lines.items()))
-
-
-def axes_of(label: str, horizontal: str) -> tuple[Figure, Any]:
-    """A figure with one pair of named axes."""
-    figure = Figure(figsize=(6.4, 4.0), layout="constrained")
-    axes = figure.subplots()
-    axes.set_xlabel(horizontal)
-    axes.set_ylabel(label)
-    axes.grid(alpha=0.3)
-    return figure, axes
-
-
-def save(figure: Figure, axes: Any, path: Path, **legend: Any) -> None:
-    """Adds the legend, placed as asked for, and writes a PNG."""
-    axes.legend(**legend)
-    # No software version in the file: equal results give equal bytes.
-    figure.savefig(path, dpi=100, metadata={"Software": None})
 
 
 def accuracy(cells: Cells, path: Path) -> None:

@@ -8,7 +8,7 @@ Writes `tables.md` beside the results; the tables of the results in this package
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from experiments.msbp_mnist.tables import difference, markdown, spread
+from experiments.markdown import difference, markdown, spread
 from experiments.paper_tables import runs
 from experiments.results import Record, main, publish, read
 from experiments.statistics import paired_difference

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.msbp_mnist.plots import axes_of, save
-from experiments.msbp_mnist.tables import markdown, spread
+from experiments.markdown import markdown, spread
+from experiments.plots import axes_of, save
 from experiments.results import Record, main, publish, read
 from experiments.sbc_charlstm_shakespeare import runs
 from experiments.sbc_lenet_mnist.methods import METHODS, Method

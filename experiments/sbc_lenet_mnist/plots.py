@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from experiments.msbp_mnist.plots import axes_of, save
+from experiments.plots import axes_of, save
 from experiments.sbc_lenet_mnist.methods import METHODS
 from experiments.sbc_lenet_mnist.results import Runs
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from experiments.msbp_mnist.tables import difference, markdown, spread
+from experiments.markdown import difference, markdown, spread
 from experiments.sbc_lenet_mnist.methods import METHODS
 from experiments.sbc_lenet_mnist.results import Record, Runs, values
 from experiments.statistics import paired_difference

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from experiments.cost_model.tables import factor, milliseconds
-from experiments.msbp_mnist.tables import markdown
+from experiments.markdown import markdown
 from experiments.scaling.methods import METHODS
 from sparsetrain.runtime.cost_model import Exchange, Measured, Network, fit, traffic
 

@@ -9,7 +9,7 @@ its README, and into that of the project.
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from experiments.msbp_mnist.tables import difference, markdown, spread
+from experiments.markdown import difference, markdown, spread
 from experiments.results import Record, embed_between, main, publish, read
 from experiments.statistics import mean_and_std, paired_difference
 from experiments.three_levers import figure, runs

@@ -11,6 +11,7 @@ import pytest
 from scipy import stats
 
 from experiments import results as published
+from experiments.markdown import difference
 from experiments.msbp_mnist import __main__ as command
 from experiments.msbp_mnist import record as recording
 from experiments.msbp_mnist import report, results, runs, tables
@@ -216,7 +217,7 @@ def test_angles_equal_backpropagation_by_hand(tmp_path, moving):
 
 
 def test_a_difference_without_a_pair_is_a_dash():
-    assert tables.difference(paired_difference({0: 2.0}, {1: 1.0})) == "-"
+    assert difference(paired_difference({0: 2.0}, {1: 1.0})) == "-"
 
 
 def fake(folder, run, accuracy, best=None):
