@@ -23,6 +23,7 @@ SCORES = {
     "uas": ("UAS, %", 100),
     "bleu": ("BLEU", 100),
     "perplexity": ("perplexity", 1),
+    "ap50": ("AP at IoU .5, %", 100),
     "instance_miou": ("instance mIoU, %", 100),
 }
 
