@@ -74,12 +74,15 @@ def get_config() -> ml_collections.ConfigDict:
     config.compress.memory = "residual"  # Or momentum_correction, no_memory.
     config.compress.momentum = 0.9  # Of momentum_correction, and of sign.
     config.compress.key = 0  # Of randomised compressors.
+    # Tried first: ((path regex, compressor name, ((setting, value), ...)), ...); paths begin with "params/".
+    config.compress.overrides = ()
 
     # Which weights there are. A method takes of these settings what it knows; times are in optimizer steps.
     config.masks = ml_collections.ConfigDict()
     config.masks.name = "none"  # Or grow_and_prune, gradual, rigl, evolutionary, static, ...
     config.masks.density = 0.1
     config.masks.dense = config_dict.placeholder(str)  # Path regex of leaves that are never masked.
+    config.masks.overrides = ()  # Densities of their own, tried first: ((path regex, density), ...).
     # Of grow_and_prune: (name, path regex), in the order in which they are grown.
     config.masks.partitions = (
         ("first", r"params/hidden_0/.*"),

@@ -183,9 +183,11 @@ def compressed(
     """An optimizer whose gradients, or whose progress over several steps, are compressed.
 
     Args:
-      config: `name` (of `COMPRESSORS`), `every` (1 compresses gradients, more local
-        steps), `memory` (of `MEMORIES`), `momentum_masking` (of local steps, or None), `outer` (of `OUTERS`, or
-        None) with `outer_learning_rate` and `outer_momentum`, and the settings of compressor and memory.
+      config: `name` (of `COMPRESSORS`), `overrides` (tuple of (regex, name, tuple of (setting, value)) for
+        leaves with another compressor, tried first; paths begin with "params/"), `every` (1 compresses
+        gradients, more local steps), `memory` (of `MEMORIES`), `momentum_masking` (of local steps, or
+        None), `outer` (of `OUTERS`, or None) with `outer_learning_rate` and `outer_momentum`, and the
+        settings of compressor and memory.
       inner: the optimizer.
       axis_name: of the workers, None for one.
 
@@ -197,6 +199,12 @@ def compressed(
     """
     settings = {**config, "key": jax.random.key(config.key)}
     compressor = made(COMPRESSORS, "name", settings)
+    if overrides := settings.pop("overrides", ()):
+        parts = {
+            pattern: made(COMPRESSORS, "name", settings | dict(changed) | {"name": name})
+            for pattern, name, changed in overrides
+        }
+        compressor = compress.by_path({**parts, r".*": compressor})
     memory = made(MEMORIES, "memory", settings)
     outer = None
     if config.get("outer") is not None:

@@ -34,7 +34,8 @@ def masked(
     Args:
       config: `name` (of `masks.METHODS`, or of `SCORES`, whose masks `chosen` finds), `partitions`
         (tuple of (name, regex), of grow_and_prune),
-        `dense` (regex, or None), `structure` ("unstructured", or (rows, columns) of blocks), `key`,
+        `dense` (regex, or None), `overrides` (tuple of (regex, density) in the place of `distribution`, tried
+        first; other leaves have `density`), `structure` ("unstructured", or (rows, columns) of blocks), `key`,
         and the settings of the method. Paths begin with "params/".
       inner: the optimizer.
       axis_name: of the workers, None for one.
@@ -49,6 +50,13 @@ def masked(
     """
     settings = {**config, "key": jax.random.key(config.key), "axis_name": axis_name}
     settings["fine_tune"] = fine_tune
+    if overrides := config.get("overrides"):
+        if config.name in SCORES or config.distribution != "uniform":
+            raise ValueError(
+                f"masks.overrides={overrides}: masks.name={config.name!r} with masks.distribution="
+                f"{config.distribution!r} finds densities by itself; leave them out, or take another"
+            )
+        settings["distribution"] = dict(overrides)
     if config.name in SCORES:
         # Random ones, in whose place those are put that the scores choose.
         return masks.static(inner, config.density, key=settings["key"], dense=config.dense)

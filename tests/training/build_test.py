@@ -12,6 +12,8 @@ from sparsetrain.models import MLP
 from sparsetrain.training import build, step
 from sparsetrain.training.tasks import Images
 
+SGD = {"name": "sgd", "learning_rate": 1.0}
+
 
 def section(**changes):
     config = digits.get_config().backward
@@ -193,6 +195,35 @@ def test_every_mask_method_is_built_from_the_same_section(name):
     assert set(found.masks) == {f"params/{layer}/kernel" for layer in params}
 
 
+def test_leaves_may_have_densities_of_their_own():
+    config = digits.get_config()
+    config.compress.update({"name": "top_k", "density": 0.25})
+    config.compress.overrides = (
+        ("params/a/kernel", "top_k", (("density", 0.5),)),
+        (".*/bias", "dense", ()),
+    )
+    config.masks.update({"name": "static", "density": 0.25})
+    config.masks.overrides = (("params/a/kernel", 0.5),)
+    params = {
+        layer: {"kernel": jax.random.normal(jax.random.key(n), (4, 4)), "bias": jnp.ones(4)}
+        for n, layer in enumerate("ab")
+    }
+    tx = build.optimizer(ml_collections.ConfigDict(SGD), False, config.compress)
+    update, _ = tx.update({"params": params}, tx.init({"params": params}), {"params": params})
+    sent = jax.tree.map(lambda leaf: int((leaf != 0).sum()), update["params"])
+    assert sent == {"a": {"kernel": 8, "bias": 4}, "b": {"kernel": 4, "bias": 4}}
+    owner = build.optimizer(ml_collections.ConfigDict(SGD), False, sparsity=config.masks)
+    found = masks.find(owner.init({"params": params})).masks
+    live = {path: int(mask.sum()) for path, mask in found.items()}
+    assert live == {"params/a/kernel": 8, "params/b/kernel": 4}
+    mistakes = {("nothing", 0.5): r"\['nothing'\] matched no leaf", ("params/.*", 2.0): r"\]=2"}
+    for override, message in mistakes.items():
+        config.masks.overrides = (override,)
+        owner = build.optimizer(ml_collections.ConfigDict(SGD), False, sparsity=config.masks)
+        with pytest.raises(ValueError, match=message):
+            owner.init({"params": params})
+
+
 @pytest.mark.parametrize(
     ("changes", "row_sparse", "message"),
     [
@@ -200,6 +231,8 @@ def test_every_mask_method_is_built_from_the_same_section(name):
         ({"density": 2.0}, False, "density=2"),
         ({"structure": (0, 8)}, False, "rows=0"),
         ({"steps_per_phase": None}, False, "needs masks.steps_per_phase: add"),
+        ({"overrides": (("x", 0.5),), "distribution": "erk"}, False, "finds densities by itself"),
+        ({"overrides": (("x", 0.5),), "name": "snip"}, False, "finds densities by itself"),
         ({}, True, "row-sparse gradients have no masks"),
     ],
 )
