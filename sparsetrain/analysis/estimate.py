@@ -180,7 +180,8 @@ def estimate(
       tx: the optimizer of `variables` (for a sparsified model `carry_memory(…)`), or None for no
         optimizer.
       layers: records of the layers whose products are counted: `model.layers(key, x)` of a
-        sparsified model, or `Layer`s.
+        sparsified model, or `Layer`s. What runs within `nn.scan` or `nn.RNN` counts for one step of it;
+        a run's `summary.json` has all of them.
       reads_data: regular expression on full paths of the layers that read the inputs, for which no
         dx is computed; "" for none.
 

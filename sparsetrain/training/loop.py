@@ -23,6 +23,7 @@ from sparsetrain.training.metrics import (
     has_tensorboard,
     replace_text,
 )
+from sparsetrain.training.operations import backward_flops
 from sparsetrain.training.progress import Progress, Silent, choose
 from sparsetrain.training.stages import Stage
 from sparsetrain.training.state import TrainState
@@ -81,6 +82,8 @@ def train_and_evaluate(
       (fractions, but for a perplexity or a loss), `train_loss` is the mean over
       the last epoch in nats, `gradient_angle` is in radians, `kept_fraction` the share of
       output-gradient entries that the rules keep, `memory_norm` the norm of the stored total,
+      `backward_flops` and `dense_backward_flops` a worker's operations of a step with and without the rules (see
+      `operations`),
       `seconds_per_step` the median over evaluations, without compilation; with a compressed
       exchange also `bits_sent`, `wire_bytes`, `moved_bytes`, `dense_bits` (exact totals of all workers) and
       `compression_ratio`; with masks also `density` and `mask_error`, see `masks.report`.
@@ -154,6 +157,8 @@ class _Run:
             return TrainState(begin.step, own[0], own[1], begin.key)
 
         self.model = model
+        # Shapes alone, so that no batch is held.
+        self.inputs = jax.eval_shape(lambda: inputs)
         layers = networks.layers(model, inputs)
         self.kept_fraction = measure.kept_fraction(layers)
         self.sparse_paths = tuple(dict.fromkeys(layer.path for layer in layers if layer.rule))
@@ -242,7 +247,7 @@ class _Run:
             raise build.ConfigError(
                 f"{self.json_lines.path} has lost its lines: delete {self.workdir} to start afresh"
             )
-        summary = summarize(history, self.task)
+        summary = summarize(history, self.task, backward_flops(self.model, self.inputs))
         if self.writes:
             replace_text(self.workdir / "summary.json", json.dumps(summary, indent=2) + "\n")
         return Result(summary, history, self.state)

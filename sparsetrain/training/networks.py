@@ -110,7 +110,10 @@ def layers(model: Any, inputs: tuple[Any, ...]) -> list[Any]:
       >>> layers(models.Tagger(symbols=9, tags=3, layers=1), (jnp.zeros([1, 2], int),))
       []
     """
-    # By the type: plain models may have an attribute of that name, a number.
-    if not isinstance(model, backward.linen.Sparsified | Alternating):
-        return []
-    return model.layers(jax.random.key(0), *inputs)
+    return model.layers(jax.random.key(0), *inputs) if has_rules(model) else []
+
+
+def has_rules(model: Any) -> bool:
+    """Whether it is more than the plain model."""
+    # By the type: plain models may have attributes of the same names.
+    return isinstance(model, backward.linen.Sparsified | Alternating)
