@@ -5,9 +5,11 @@ A mask of a million booleans says nothing that its count does not say better. A 
 the protocol of treescope, which is not needed for anything else.
 """
 
+import math
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 
@@ -66,6 +68,26 @@ def part(kept: int, entries: int) -> Any:
     return Text(f"{kept:,} of {entries:,} ({kept / max(1, entries):.4g})")
 
 
+def extent(values: Any) -> Any:
+    """Of a tree the number of arrays and entries, and the Euclidean norm if it can be seen.
+
+    Example:
+      >>> extent({"a": jax.numpy.array([3.0, 0.0]), "b": jax.numpy.array([[4.0]])}), extent(())
+      (2 arrays of 3 entries, norm 5, nothing)
+    """
+    leaves = [leaf for leaf in jax.tree.leaves(values) if hasattr(leaf, "shape")]
+    if not leaves:
+        return Text("nothing")
+    text = f"{len(leaves):,} arrays of {sum(math.prod(leaf.shape) for leaf in leaves):,} entries"
+    squares = 0.0
+    for leaf in leaves:
+        seen = concrete(leaf)
+        if seen is None or not jnp.issubdtype(seen.dtype, jnp.floating):
+            return Text(text)
+        squares += float(np.square(seen.astype(np.float64)).sum())
+    return Text(f"{text}, norm {math.sqrt(squares):.4g}")
+
+
 class Text(str):
     """Text that is shown without quotes."""
 
@@ -87,6 +109,25 @@ def line(node: Any) -> str:
       Thing(step=3)
     """
     facts = ", ".join(f"{name}={brief(value)!r}" for name, value in node._facts().items())
+    return f"{type(node).__name__}({facts})"
+
+
+def state(node: Any) -> str:
+    """`repr` of a named tuple whose fields are trees, scalars, or show themselves.
+
+    Example:
+      >>> import collections
+      >>> State = collections.namedtuple("State", ["step", "residual"])
+      >>> state(State(jax.numpy.int32(2), {"w": jax.numpy.ones(4)}))
+      'State(step=2, residual=1 arrays of 4 entries, norm 2)'
+    """
+
+    def shown(value: Any) -> Any:
+        if hasattr(value, "_facts") or (hasattr(value, "ndim") and not value.ndim):
+            return brief(value)
+        return extent(value)
+
+    facts = ", ".join(f"{name}={shown(value)!r}" for name, value in node._asdict().items())
     return f"{type(node).__name__}({facts})"
 
 

@@ -41,6 +41,25 @@ def test_states_tell_live_fractions_and_totals():
     assert repr(small) == "Compact(stored={'a': 300 of 1,200 (0.25)})"
 
 
+def test_states_of_an_exchange_tell_how_much_is_owed_and_print_no_arrays():
+    params = {"a": jnp.ones((30, 40)), "b": jnp.ones(4)}
+    memories = {2: compress.residual(), 4: compress.momentum_correction(0.9)}
+    for trees, memory in memories.items():
+        tx = compress.exchange(compress.top_k(0.25), memory)
+        _, state = jax.jit(tx.update)(params, tx.init(params), params)
+        text = repr(state)
+        assert (
+            f"memory={trees} arrays of {602 * trees:,} entries, norm " in text
+            and "nonfinite=0" in text
+        )
+        assert "payload_bits=" in text and "Array" not in text and len(text) < 900
+    tx = compress.local_steps(optax.adam(0.1), 2, compress.sparse_binary(0.01))
+    text = repr(tx.init(params))
+    assert text.startswith("LocalStepsState(step=0, anchor=2 arrays of 1,204 entries, norm 34.7, ")
+    assert "Array" not in text and "outer=nothing" in text
+    assert "anchor=2 arrays of 1,204 entries, " in repr(jax.eval_shape(tx.init, params))
+
+
 def test_what_cannot_be_seen_is_shown_without_figures():
     tx = masks.static(optax.sgd(0.1), 0.25, key=jax.random.key(0))
     seen = []

@@ -147,13 +147,7 @@ PARTS = {
         "sbc_table1",
         "accuracy",
         _exchanged("resnet32"),
-        {
-            "steps": 800,
-            "epochs": 2,
-            "data.name": "cifar10-jpeg",
-            "data.batch_size": 16,
-            "eval_every": 2,
-        }
+        {"steps": 400, "epochs": 1, "data.name": "cifar10-jpeg", "data.batch_size": 16}
         | {"steps_per_call": 1},
     ),
     "words": Part(

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
-from sparsetrain import tree, varying
+from sparsetrain import pretty, tree, varying
 from sparsetrain.compress import ledger
 from sparsetrain.compress.compressor import Compressor, accumulated, check_floating
 from sparsetrain.compress.ledger import Ledger
@@ -28,6 +28,9 @@ class LocalStepsState(NamedTuple):
     memory: Any
     ledger: Ledger
     nonfinite: jax.Array  # int32 scalar: exchanges in which this worker sent nothing
+
+    def __repr__(self) -> str:
+        return pretty.state(self)
 
     @staticmethod
     def across_workers() -> dict[str, str]:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import jax
 import jax.numpy as jnp
 
-from sparsetrain import numerics
+from sparsetrain import numerics, pretty
 from sparsetrain.compress.compressor import accumulated
 
 
@@ -43,6 +43,9 @@ class ResidualState(NamedTuple):
     """State of `residual`."""
 
     residual: Any  # like the parameters, at least float32
+
+    def __repr__(self) -> str:
+        return pretty.state(self)
 
     @staticmethod
     def across_workers() -> dict[str, str]:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from sparsetrain import tree
+from sparsetrain import pretty, tree
 from sparsetrain.compress.compressor import accumulated
 from sparsetrain.compress.memory import zeros
 from sparsetrain.payload import Dense, is_payload
@@ -22,6 +22,9 @@ class MomentumCorrectionState(NamedTuple):
 
     velocity: Any  # u of the paper, like the parameters
     accumulated: Any  # v of the paper
+
+    def __repr__(self) -> str:
+        return pretty.state(self)
 
     @staticmethod
     def across_workers() -> dict[str, str]:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
+from sparsetrain import pretty
 from sparsetrain.compress import ledger
 from sparsetrain.compress.compressor import (
     Aggregate,
@@ -49,6 +50,9 @@ class ExchangeState(NamedTuple):
     memory: Any
     ledger: Ledger
     nonfinite: jax.Array  # int32 scalar: rounds in which this worker sent nothing
+
+    def __repr__(self) -> str:
+        return pretty.state(self)
 
     @staticmethod
     def across_workers() -> dict[str, str]:
