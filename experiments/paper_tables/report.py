@@ -1,15 +1,16 @@
-"""Tables from the result files alone.
+"""Tables and a picture from the result files alone.
 
     python -m experiments.paper_tables.report --out=experiments/paper_tables/results
 
-Writes `tables.md` beside the results; the tables of the results in this package also go into the README.
+Writes `tables.md` and `differences.png` beside the results; the tables of the results in this package also go into
+the README.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from experiments.markdown import difference, markdown, spread
-from experiments.paper_tables import runs
+from experiments.paper_tables import figure, runs
 from experiments.results import Record, main, publish, read
 from experiments.statistics import paired_difference
 
@@ -117,8 +118,11 @@ def text(parts: Mapping[str, Cells]) -> str:
 
 
 def write(out: Path) -> None:
-    """Writes tables into the folder of the results, and those of our own into the README."""
-    publish(text(load(out)), out, README)
+    """Writes tables and a picture into the folder of the results, and the tables of our own into the README."""
+    parts = load(out)
+    names = {score: heading for score, (heading, _) in SCORES.items()}
+    figure.draw(parts, scores, names, out / "differences.png")
+    publish(text(parts), out, README)
 
 
 if __name__ == "__main__":
