@@ -51,6 +51,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.backward.adaptive_decay = False  # A decay that finds itself in the place of the number.
     config.backward.row_groups = 8
     config.backward.memory = "mean"  # Or slot.
+    config.backward.padded = False  # Whether rows without a gradient are padding, to a memory.
     config.backward.score = "l1"  # Or l2.
     config.backward.block = 1
     config.backward.key = 0  # Of random_k.

@@ -45,6 +45,7 @@ class MemorizedTopK:
     decay: float | str
     memory: str = "mean"
     groups: int = 1
+    padded: bool = False
     shares_columns: bool = dataclasses.field(default=False, init=False)
 
     def __post_init__(self) -> None:
@@ -90,6 +91,10 @@ class MemorizedTopK:
         else:
             u, received, share = add_share(cotangent, memory, rows)
             carried = count * share[0]
+        if self.padded:
+            live = jnp.any(received != 0, axis=1, keepdims=True)
+            u, share = jnp.where(live, u, 0), jnp.where(live, share, 0)
+            carried = jnp.sum(share, axis=0) if self.memory == "mean" else share
         columns = row_columns(u, self.density, self.groups)
         selected, remainder = keep_columns(u, columns)
         if self.memory == "mean":
@@ -100,7 +105,12 @@ class MemorizedTopK:
 
 
 def memorized_top_k(
-    density: float, decay: float | str, memory: str = "mean", *, groups: int = 1
+    density: float,
+    decay: float | str,
+    memory: str = "mean",
+    *,
+    groups: int = 1,
+    padded: bool = False,
 ) -> MemorizedTopK:
     """Memorized sparse backpropagation: the dropped gradient enters the next step.
 
@@ -116,6 +126,10 @@ def memorized_top_k(
         batch size); "slot" keeps one row for every row of the batch, and refuses another batch
         size.
       groups: equal groups of outputs that each keep their own k, for fused gates (4 for an LSTM's).
+      padded: whether rows without any gradient are padding, such as words behind the end of a sentence whose loss
+        is masked. They take nothing of the memory, which keeps their share: u_i = 0, and R counts the
+        other rows. Else what other rows are owed leaves through them, multiplied by inputs that mean
+        nothing.
 
     Returns:
       A rule whose memory is float32 [output shape], or [rows, output shape] for "slot".
@@ -132,7 +146,8 @@ def memorized_top_k(
          step's rows are split over calls.
       3. A call with a non-finite cotangent propagates it as plain backpropagation does, but leaves
          the memory as it was.
-      4. Selected entries are rounded to the cotangent's dtype; in bf16 that rounding is not
+      4. `padded` is ours; the paper, which takes examples one by one, has no padding.
+      5. Selected entries are rounded to the cotangent's dtype; in bf16 that rounding is not
          remembered.
 
     Reference: Zhang et al., Memorized Sparse Backpropagation (arXiv 1905.10194), equations 19 to
@@ -145,4 +160,4 @@ def memorized_top_k(
       >>> chosen.values.tolist(), chosen.increment.tolist()
       ([[0.0, -2.0, 0.0]], [0.5, 0.0, 0.25])
     """
-    return MemorizedTopK(density, decay, memory, groups)
+    return MemorizedTopK(density, decay, memory, groups, padded)

@@ -10,7 +10,7 @@ import pytest
 from flax.training.train_state import TrainState
 from linen_models import HIDDEN, MODELS, ROWS
 
-from sparsetrain import backward, tree
+from sparsetrain import backward, models, tree
 
 RULE = backward.memorized_top_k(0.1, 0.8)
 everyone = pytest.mark.parametrize("name", MODELS)
@@ -324,3 +324,31 @@ def test_layers_reports_shapes_without_computing() -> None:
         ("output/kernel", "dense", 8, 8, 10, 1),
     ]
     assert shapes[0].rule == backward.unified_top_k(0.25) and shapes[1].rule is None
+
+
+@pytest.mark.parametrize("padded", [True, False])
+def test_more_padding_changes_nothing_where_it_is_named(padded: bool) -> None:
+    words = np.array([[3, 1, 4, 1, 5], [2, 6, 0, 0, 0]])
+    longer = np.pad(words, ((0, 0), (0, 4)))
+    rule = backward.memorized_top_k(0.3, 0.8, padded=padded)
+    gates = {r"(forward|backward)_0/.*/kernel": rule}
+    tagger = models.Tagger(symbols=9, tags=3, embedding=6, hidden=8, layers=1)
+    sparse = backward.linen.sparsify(tagger, gates, rows=10)
+    variables = sparse.init(jax.random.key(0), words)
+    # As after some steps: something is remembered.
+    memory = jax.tree.map(lambda m: jax.random.normal(jax.random.key(1), m.shape), variables)
+    variables = {"params": variables["params"], "memory": memory["memory"]}
+
+    def gradient(tokens: np.ndarray) -> dict:
+        def loss(variables):
+            logits = sparse.apply(variables, tokens)
+            losses = optax.softmax_cross_entropy_with_integer_labels(logits, tokens % 3)
+            return jnp.where(tokens > 0, losses, 0).sum()
+
+        return jax.grad(loss)(variables)
+
+    same = [
+        np.allclose(a, b, rtol=1e-4, atol=1e-6)
+        for a, b in zip(*map(jax.tree.leaves, map(gradient, (words, longer))), strict=True)
+    ]
+    assert all(same) == padded

@@ -57,6 +57,30 @@ def test_conservation() -> None:
         np.testing.assert_allclose(left, dh.sum(0) + old, rtol=2e-5, atol=2e-5)
 
 
+@pytest.mark.parametrize("kind", ["mean", "slot"])
+@pytest.mark.parametrize("decay", [0.7, "adaptive"])
+def test_padding_takes_no_part(kind: str, decay: float | str) -> None:
+    """As if the other rows came alone, in a step of as many rows; what padding is owed stays."""
+    live = np.array([0, 3, 4])
+    dh = jnp.zeros((6, 30)).at[live].set(jax.random.normal(jax.random.key(0), (3, 30)))
+    memory = jax.random.normal(jax.random.key(1), (30,) if kind == "mean" else (6, 30))
+    chosen = backward.memorized_top_k(0.2, decay, kind, padded=True).select(dh, memory, 6)
+    alone = backward.memorized_top_k(0.2, decay, kind)
+    if kind == "mean":
+        expected = alone.select(dh[live], memory, 6)
+        np.testing.assert_allclose(chosen.increment, expected.increment, rtol=1e-5, atol=1e-5)
+    else:
+        expected = alone.select(dh[live], memory[live], 3)
+        assert not np.delete(chosen.increment, live, axis=0).any()
+        if decay != "adaptive":  # Norms are means over other rows here.
+            np.testing.assert_allclose(chosen.increment[live], expected.increment, rtol=1e-5)
+    values = chosen.to_dense(30)
+    np.testing.assert_allclose(values[live], expected.to_dense(30), rtol=1e-5)
+    assert not np.delete(values, live, axis=0).any()
+    drained = alone.select(dh, memory, 6).to_dense(30)
+    assert np.delete(drained, live, axis=0).any()
+
+
 def test_partial_last_batch_keeps_the_identity() -> None:
     """A batch of 3 after batches of 8: the stored total is shared out over those 3."""
     rule = backward.memorized_top_k(0.2, 0.7)
