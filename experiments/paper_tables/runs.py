@@ -136,7 +136,9 @@ PARTS = {
         "msbp_table4",
         "bleu",
         _backward("en_vi", 0.05),
-        {"epochs": 3, "model.hidden": 128, "model.embedding": 128, "model.dropout": 0.2},
+        {"epochs": 3, "model.hidden": 128, "model.embedding": 128, "model.dropout": 0.2}
+        # Rarer words are unknown: half of a step is the product with the output's vocabulary.
+        | {"task.least": 5},
     ),
     "cells": Part(
         "SSD300 of width 8, blood cells (BCCD)",
