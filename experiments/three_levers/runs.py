@@ -14,7 +14,7 @@ CELLS = tuple("+".join(c) for n in range(4) for c in itertools.combinations(LEVE
 ALL = CELLS[-1]
 # Of another exchange: a layer that was grown from zeros hears of so much of itself in a message.
 MORE = 0.05
-EPOCHS = 4
+EPOCHS = 8
 # Of an epoch.
 STEPS = 550
 
@@ -41,7 +41,7 @@ class Run:
 
         Example:
           >>> Run("compress+masks", 0, 0.05).cell, Run("", 0).cell
-          ('compress+masks_density0.05_epochs4', 'dense_epochs4')
+          ('compress+masks_density0.05_epochs8', 'dense_epochs8')
         """
         special = "" if self.density is None else f"_density{self.density:g}"
         return f"{self.levers or 'dense'}{special}_epochs{self.epochs}"

@@ -46,7 +46,7 @@ def test_the_grid_has_every_combination_once_and_its_configs_differ_in_levers_al
 
 
 def test_operations_are_those_counted_by_hand():
-    config, steps = runs.Run("", 0).config(), 2200
+    config, steps = runs.Run("", 0).config(), 4400
     rows = 4 * config.data.batch_size
     first, second, last = 2 * rows * 784 * 300, 4 * rows * 300 * 100, 4 * rows * 100 * 10
     dense = costs.backward_flops(config, steps)
@@ -55,8 +55,8 @@ def test_operations_are_those_counted_by_hand():
         "needed": dense["dense"],
         "overhead": 0,
     }
-    # Each layer is dense in two phases of 270 steps, and has a tenth of its weights in the others.
-    share = (540 + (steps - 540) * 0.1) / steps
+    # Each layer is dense in two phases of 550 steps, and has a tenth of its weights in the others.
+    share = (1100 + (steps - 1100) * 0.1) / steps
     masked = costs.backward_flops(runs.Run("masks", 0).config(), steps)
     assert masked["needed"] == pytest.approx(((first + second) * share + last) * steps)
     both = costs.backward_flops(runs.Run("backward+masks", 0).config(), steps)
@@ -122,8 +122,8 @@ def test_the_table_pairs_by_seed_and_the_figure_is_small(tmp_path):
     report.write(tmp_path)
     assert (tmp_path / "three_levers.svg").read_bytes() == picture
     assert report.PROJECT.read_text() == project
-    fake(tmp_path, runs.Run("", 0, epochs=8), 0.99, bits=1e9, live=1000)
-    assert [record["epochs"] for record in report.load(tmp_path)] == [8]
+    fake(tmp_path, runs.Run("", 0, epochs=2 * runs.EPOCHS), 0.99, bits=1e9, live=1000)
+    assert [record["epochs"] for record in report.load(tmp_path)] == [2 * runs.EPOCHS]
 
 
 def test_labels_keep_their_order_and_their_distance():
