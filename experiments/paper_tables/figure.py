@@ -55,7 +55,7 @@ def draw(
                 panel.plot([found.low, found.high], [place, place], color="C3", linewidth=1.5)
         panel.set_yticks(range(len(others)), [line.label for line in others])
         panel.set_ylim(len(others) - 0.5, -0.5)
-        panel.set_title(part.title, fontsize=9, loc="left")
+        panel.set_title(part.title.replace(", ", "\n", 1), fontsize=9)
         panel.set_xlabel(f"{names[part.score]}, minus {first.label}", fontsize=9)
         panel.grid(axis="x", alpha=0.3)
     # No software version in the file: equal results give equal bytes.
