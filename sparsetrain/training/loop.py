@@ -247,7 +247,7 @@ class _Run:
             raise build.ConfigError(
                 f"{self.json_lines.path} has lost its lines: delete {self.workdir} to start afresh"
             )
-        summary = summarize(history, self.task, backward_flops(self.model, self.inputs))
+        summary = summarize(history, self.task) | backward_flops(self.model, self.inputs)
         if self.writes:
             replace_text(self.workdir / "summary.json", json.dumps(summary, indent=2) + "\n")
         return Result(summary, history, self.state)

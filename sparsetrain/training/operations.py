@@ -38,7 +38,7 @@ def backward_flops(model: Any, inputs: tuple[Any, ...]) -> dict[str, int]:
       4400
     """
     turns = model.turns if isinstance(model, networks.Alternating) else (model,)
-    plain = getattr(model, "model", model) if networks.has_rules(model) else model
+    plain = model.model if networks.has_rules(model) else model
     variables = dict(jax.eval_shape(plain.init, jax.random.key(0), *inputs))
     params = variables.pop("params")
 

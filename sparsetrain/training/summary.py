@@ -1,8 +1,7 @@
 """What a finished run comes to: its last evaluation, and the one that validation would choose."""
 
 import math
-from collections.abc import Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,17 +14,12 @@ SENT = ("bits_sent", "wire_bytes", "moved_bytes", "dense_bits", "compression_rat
 MASKED = ("density", "mask_error")
 
 
-def summarize(
-    history: Sequence[dict[str, Any]],
-    task: Task,
-    operations: Mapping[str, int] = MappingProxyType({}),
-) -> dict[str, Any]:
+def summarize(history: Sequence[dict[str, Any]], task: Task) -> dict[str, Any]:
     """Contents of `summary.json`.
 
     Args:
       history: records of the evaluations, at least one.
       task: whose score chooses the best epoch.
-      operations: of a step, as from `operations.backward_flops`.
 
     Returns:
       Of the last record its scores and measures; `best_epoch`, `best_validation_<score>` and
@@ -63,7 +57,6 @@ def summarize(
         "train_loss": last["train_loss"],
         "kept_fraction": last["kept_fraction"],
         "memory_norm": last["memory_norm"],
-        **operations,
         **{name: last[name] for name in last if name.startswith("gradient_angle")},
         **{name: last[name] for name in (*SENT, *MASKED) if name in last},
         "seconds_per_step": float(np.median(seconds)),
