@@ -1,32 +1,23 @@
 """What every method wins or loses against the first line of its part, seed by seed."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from matplotlib.figure import Figure  # Not pyplot: no display and no global state.
 
 from experiments.paper_tables import runs
-from experiments.results import Record
+from experiments.paper_tables.results import SCORES, Cells, scores
 from experiments.statistics import paired_difference
 
 COLUMNS = 3
-# Part -> row -> seed -> content of the result file.
-Parts = Mapping[str, Mapping[str, Mapping[int, Record]]]
 
 
-def draw(
-    parts: Parts,
-    scores: Callable[[runs.Part, Mapping[int, Record], str], dict[int, float]],
-    names: Mapping[str, str],
-    path: Path,
-) -> None:
+def draw(parts: Mapping[str, Cells], path: Path) -> None:
     """A panel a part: differences of the test score, a point a seed, and the mean with its 95% interval.
 
     Args:
-      parts: as from `report.load`.
-      scores: see `report.scores`.
-      names: score -> how it is called.
+      parts: as from `results.load`.
       path: of the PNG.
     """
     shown = {
@@ -56,7 +47,7 @@ def draw(
         panel.set_yticks(range(len(others)), [line.label for line in others])
         panel.set_ylim(len(others) - 0.5, -0.5)
         panel.set_title(part.title.replace(", ", "\n", 1), fontsize=9)
-        panel.set_xlabel(f"{names[part.score]}, minus {first.label}", fontsize=9)
+        panel.set_xlabel(f"{SCORES[part.score][0]}, minus {first.label}", fontsize=9)
         panel.grid(axis="x", alpha=0.3)
     # No software version in the file: equal results give equal bytes.
     figure.savefig(path, dpi=100, metadata={"Software": None})

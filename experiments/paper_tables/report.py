@@ -11,42 +11,12 @@ from pathlib import Path
 
 from experiments.markdown import difference, markdown, spread
 from experiments.paper_tables import figure, runs
-from experiments.results import Record, main, publish, read
+from experiments.paper_tables.results import SCORES, Cells, load, scores
+from experiments.results import Record, main, publish
 from experiments.statistics import paired_difference
 
 RESULTS = Path(__file__).parent / "results"
 README = Path(__file__).parent / "README.md"
-# Row -> seed -> content of the result file.
-Cells = Mapping[str, Mapping[int, Record]]
-# Score -> its heading, and what a value of a summary is multiplied by.
-SCORES = {
-    "accuracy": ("accuracy, %", 100),
-    "uas": ("UAS, %", 100),
-    "bleu": ("BLEU", 100),
-    "perplexity": ("perplexity", 1),
-    "ap50": ("AP at IoU .5, %", 100),
-    "instance_miou": ("instance mIoU, %", 100),
-}
-
-
-def load(out: Path) -> dict[str, dict[str, dict[int, Record]]]:
-    """Part -> row -> seed -> content of the result file.
-
-    Raises:
-      ValueError: no results there.
-    """
-    found: dict[str, dict[str, dict[int, Record]]] = {}
-    for record in read(out, "python -m experiments.paper_tables  first"):
-        of_part = found.setdefault(record["part"], {})
-        of_part.setdefault(record["row"], {})[record["seed"]] = record
-    return {part: found[part] for part in runs.PARTS if part in found}
-
-
-def scores(part: runs.Part, records: Mapping[int, Record], split: str) -> dict[int, float]:
-    """Seed -> score of "validation" or "test" after the last step."""
-    times = SCORES[part.score][1]
-    name = f"{split}_{part.score}"
-    return {seed: times * record["summary"][name] for seed, record in records.items()}
 
 
 def table(part: runs.Part, cells: Cells) -> str:
@@ -120,8 +90,7 @@ def text(parts: Mapping[str, Cells]) -> str:
 def write(out: Path) -> None:
     """Writes tables and a picture into the folder of the results, and the tables of our own into the README."""
     parts = load(out)
-    names = {score: heading for score, (heading, _) in SCORES.items()}
-    figure.draw(parts, scores, names, out / "differences.png")
+    figure.draw(parts, out / "differences.png")
     publish(text(parts), out, README)
 
 
