@@ -22,6 +22,8 @@ def concrete(value: Any) -> np.ndarray | None:
     """
     if isinstance(value, jax.core.Tracer) or not hasattr(value, "dtype"):
         return None
+    if jnp.issubdtype(value.dtype, jax.dtypes.extended):  # A key of jax.random has no values.
+        return None
     if isinstance(value, jax.Array):
         if value.is_deleted() or not value.is_fully_addressable:
             return None

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import optax
 import pytest
 
-from sparsetrain import compress, masks, payload
+from sparsetrain import compress, masks, payload, pretty
 from sparsetrain.compress import ledger
 from tests.masks.registry import model
 
@@ -58,6 +58,8 @@ def test_states_of_an_exchange_tell_how_much_is_owed_and_print_no_arrays():
     assert text.startswith("LocalStepsState(step=0, anchor=2 arrays of 1,204 entries, norm 34.7, ")
     assert "Array" not in text and "outer=nothing" in text
     assert "anchor=2 arrays of 1,204 entries, " in repr(jax.eval_shape(tx.init, params))
+    # A key of jax.random, as optimizers with noise hold one, cannot be looked at.
+    assert repr(pretty.extent({"key": jax.random.key(0)})) == "1 arrays of 1 entries"
 
 
 def test_what_cannot_be_seen_is_shown_without_figures():
