@@ -15,9 +15,10 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
-from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
+from jax.extend.core import ClosedJaxpr, Literal
 
 from sparsetrain.masks.partition import leaves_by_path
+from sparsetrain.programs import contains
 
 # Operations that are a function called once, and where its program is.
 _CALLS = {
@@ -192,7 +193,7 @@ def _branched(equation: Any, operands: Sequence[_Value], sizes: Mapping[str, int
 
 def _elsewhere(equation: Any, operands: Sequence[_Value], sizes: Mapping[str, int]) -> Any:
     """Everything that is no product: masks, casts, transposes, sums."""
-    if _has_product(equation.params):
+    if contains(equation.params, *_PRODUCTS):
         name = equation.primitive.name
         raise ValueError(
             f"function: products inside {name!r} cannot be counted, since how often they run is unknown; "
@@ -210,19 +211,6 @@ def _elsewhere(equation: Any, operands: Sequence[_Value], sizes: Mapping[str, in
     else:
         value = _CONSTANT
     return [value] * len(equation.outvars), Counter()
-
-
-def _has_product(node: Any) -> bool:
-    """Whether a program somewhere in an equation's parameters multiplies."""
-    if isinstance(node, ClosedJaxpr):
-        node = node.jaxpr
-    if isinstance(node, Jaxpr):
-        return any(
-            each.primitive.name in _PRODUCTS or _has_product(each.params) for each in node.eqns
-        )
-    if isinstance(node, Mapping):
-        return any(_has_product(each) for each in node.values())
-    return isinstance(node, (tuple, list)) and any(_has_product(each) for each in node)
 
 
 _PRODUCTS = ("dot_general", "conv_general_dilated")

@@ -298,7 +298,6 @@ def functions(
     task: Task,
     masks_config: ml_collections.FrozenConfigDict | None = None,
     workers: Workers | None = None,
-    in_loop: bool = True,
 ) -> tuple[Any, optax.GradientTransformation, step.Functions]:
     """Model, optimizer and compiled functions; runs that differ only in their seed share them."""
     table = rules(backward_config)
@@ -309,5 +308,5 @@ def functions(
         optimizer_config, row_sparse, compress_config, masks_config, workers.axis_name
     )
     together = combined(masks_config, workers.axis_name)
-    made = step.make(sparse, transformation, workers, task, together, in_loop)
+    made = step.make(sparse, transformation, workers, task, together)
     return sparse, transformation, made

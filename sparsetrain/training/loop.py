@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import ml_collections
 import numpy as np
 
-from sparsetrain import compress, data, masks, runtime, tree
+from sparsetrain import compress, data, masks, programs, runtime, tree
 from sparsetrain.compress.ledger import Ledger
 from sparsetrain.training import build, measure, networks, stages, state, step
 from sparsetrain.training.checkpoint import Checkpoints
@@ -139,7 +139,6 @@ class _Run:
             self.task,
             config.get("masks"),
             self.workers,
-            in_loop=config.steps_per_call > 1,
         )
         if config.get("steps") is not None and config.steps < 1:
             raise ValueError(f"steps={config.steps}: must be at least 1, or None for whole epochs")
@@ -164,6 +163,12 @@ class _Run:
         self.sparse_paths = tuple(dict.fromkeys(layer.path for layer in layers if layer.rule))
         past = self._past()
         shapes = jax.eval_shape(one)
+        # See `step.Functions.one_by_one`.
+        slow_in_loop = jax.default_backend() == "cpu" and programs.convolves(
+            self.functions.loss, shapes.variables, batch
+        )
+        alone = config.steps_per_call == 1 or slow_in_loop
+        self.steps = self.functions.one_by_one if alone else self.functions.train
         self.checkpoints = Checkpoints(workdir / "checkpoints")
         restored = self.checkpoints.restore(
             lambda step: self.workers.abstract(shapes, stages.that_made(step, past).workers),
@@ -253,7 +258,7 @@ class _Run:
         return Result(summary, history, self.state)
 
     def _train(self) -> None:
-        config, functions = self.config, self.functions
+        config = self.config
         splits = {
             name: jax.device_put(getattr(self.data, name))
             for name in ("train", "validation", "test")
@@ -264,7 +269,7 @@ class _Run:
         done = self.start
         # Zero steps: compiles outside the clock.
         order = self._order(key, self.stage.epochs(done, self.per_epoch))
-        self.state, _ = functions.train(self.state, examples, order, np.int32(0))
+        self.state, _ = self.steps(self.state, examples, order, np.int32(0))
         while done < self.total:
             epoch, behind = divmod(done - self.stage.step, self.per_epoch)
             epoch += self.stage.epoch
@@ -272,7 +277,7 @@ class _Run:
                 order, waiting, losses = self._order(key, epoch), 0.0, 0.0
             steps = min(config.steps_per_call, self.per_epoch - behind, self.total - done)
             begin = time.perf_counter()
-            self.state, loss = functions.train(self.state, examples, order, np.int32(steps))
+            self.state, loss = self.steps(self.state, examples, order, np.int32(steps))
             losses += steps * float(loss)
             waiting += time.perf_counter() - begin
             done += steps

@@ -11,6 +11,7 @@ import optax
 
 from sparsetrain import varying
 from sparsetrain.training import measure
+from sparsetrain.training.side_by_side import side_by_side
 from sparsetrain.training.state import TrainState, dropout_key
 from sparsetrain.training.tasks import Images, Task
 from sparsetrain.training.workers import Workers
@@ -28,12 +29,15 @@ class Functions(NamedTuple):
     Attributes:
       loss: (variables, batch, dropout key or None) -> mean loss.
       train: (state, examples, order, steps) -> (state after `steps` steps, mean loss over them).
+      one_by_one: the same by a program of a single step; on a CPU, XLA brings only convolutions outside of loops into
+        the form that is fast, and gradients of the others take 10 times as long and more.
       scores: (variables, examples) -> name -> score of a split, see `tasks.Task.scores`.
       angles: (variables, examples, batch size, paths) -> gradient angles in radians, see `measure`.
     """
 
     loss: Callable[..., jax.Array]
     train: Callable[..., tuple[TrainState, jax.Array]]
+    one_by_one: Callable[..., tuple[TrainState, jax.Array]]
     scores: Callable[..., dict[str, jax.Array]]
     angles: Callable[..., dict[str, jax.Array]]
 
@@ -67,7 +71,6 @@ def make(
     workers: Workers | None = None,
     task: Task | None = None,
     together: Callable[[Any, Any, jax.Array], tuple[Any, Any]] | None = None,
-    in_loop: bool = True,
 ) -> Functions:
     """The functions of a run.
 
@@ -85,7 +88,6 @@ def make(
       task: what the examples are; None for images.
       together: (variables, optimizer state, steps done) -> (variables, optimizer state), what workers do behind
         every step; None for nothing.
-      in_loop: whether a program makes many steps, or one; XLA has no fast convolution inside a loop on a CPU.
 
     Returns:
       `Functions`.
@@ -132,7 +134,9 @@ def make(
         if task.augments:
             chosen = task.augmented(chosen, jax.random.fold_in(key, 1))
         takes = [
-            jax.value_and_grad(functools.partial(loss_and_changes, turn), has_aux=True)
+            side_by_side(
+                jax.value_and_grad(functools.partial(loss_and_changes, turn), has_aux=True)
+            )
             for turn in turns
         ]
         if len(takes) == 1:
@@ -148,16 +152,17 @@ def make(
         return TrainState(state.step + 1, variables, opt_state, state.key), value
 
     def train(
-        state: TrainState, examples: Any, order: jax.Array, steps: jax.Array
+        state: TrainState, examples: Any, order: jax.Array, steps: jax.Array, in_loop: bool = True
     ) -> tuple[TrainState, jax.Array]:
         """Steps of all workers, each with batches of its own."""
         dealt = order.reshape(order.shape[0], workers.count, -1)
-        own, loss = workers.each(of_worker)(
+        own, loss = workers.each(functools.partial(of_worker, in_loop))(
             (state.variables, state.opt_state), dealt, examples, state.step, state.key, steps
         )
         return TrainState(state.step + steps, own[0], own[1], state.key), loss
 
     def of_worker(
+        in_loop: bool,
         own: tuple[Any, Any],
         order: jax.Array,
         examples: Any,
@@ -210,10 +215,11 @@ def make(
         dense = without(variables, *SPARSE_COLLECTIONS)
         return measure.gradient_angles(loss, sparse, dense, examples, batch_size, paths)
 
-    program = jax.jit(train, donate_argnums=0)
+    single = jax.jit(functools.partial(train, in_loop=False), donate_argnums=0)
     return Functions(
         loss,
-        program if in_loop else functools.partial(_one_by_one, program),
+        jax.jit(train, donate_argnums=0),
+        functools.partial(_one_by_one, single),
         jax.jit(scores),
         jax.jit(angles, static_argnums=(2, 3)),
     )

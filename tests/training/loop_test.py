@@ -174,6 +174,19 @@ def test_calls_of_other_lengths_end_bit_identical(whole, tmp_path):
     assert_same_state(result, whole[0])
 
 
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="of XLA's compiler for CPUs")
+@pytest.mark.parametrize(
+    ("model", "in_loop"), [({"name": "mlp", "hidden": (8,)}, True), ({"name": "resnet"}, False)]
+)
+def test_networks_with_convolutions_take_steps_one_by_one_on_a_cpu(tmp_path, model, in_loop):
+    changed = config(**{"backward.rule": "dense", "angle_examples": 0})
+    changed.model = model
+    run = loop._Run(changed, tmp_path, progress.Silent())
+    run.close()
+    functions = run.functions
+    assert run.steps is (functions.train if in_loop else functions.one_by_one)
+
+
 def test_a_finished_run_is_read_back(whole):
     result, workdir = whole
     notes = Notes()

@@ -1,3 +1,5 @@
+import re
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -6,9 +8,10 @@ import optax
 import pytest
 
 from sparsetrain import backward
-from sparsetrain.models import MLP
+from sparsetrain.models import MLP, LeNet5
 from sparsetrain.training import state, step
 from sparsetrain.training.tasks.images import pixels
+from sparsetrain.training.workers import Workers
 
 RULES = {r"hidden.*/kernel": backward.memorized_top_k(density=0.25, decay=0.8)}
 OPTIMIZER = backward.carry_memory(optax.adam(1e-2))
@@ -82,7 +85,7 @@ def test_zero_steps_change_nothing(functions):
 
 
 def test_steps_one_by_one_are_those_of_the_loop(functions):
-    alone = step.make(MODEL, OPTIMIZER, in_loop=False)
+    alone = functions._replace(train=functions.one_by_one)
     run, wanted = (train(each, start(), 0, 5) for each in (alone, functions))
     for a, b in zip(jax.tree.leaves(run), jax.tree.leaves(wanted), strict=True):
         if jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
@@ -90,9 +93,24 @@ def test_steps_one_by_one_are_those_of_the_loop(functions):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
     loops = [
         each.lower(start(), (IMAGES, LABELS), ORDER, np.int32(1)).as_text().count("stablehlo.while")
-        for each in (functions.train, alone.train.args[0])
+        for each in (functions.train, functions.one_by_one.args[0])
     ]
     assert loops[1] < loops[0]
+
+
+def test_simulated_workers_keep_their_convolutions_apart():
+    """One convolution with a group a worker would take several times as long, see benchmarks/workers.py."""
+    model, images = LeNet5(channels=(2, 3), hidden=4), IMAGES.repeat(14, 1).repeat(14, 2)
+    workers = Workers(3)
+    begin = state.create(model, OPTIMIZER, pixels(images[:2]), seed=0)
+    held = workers.stacked((begin.variables, begin.opt_state))
+    begin = begin._replace(variables=held[0], opt_state=held[1])
+    many = step.make(model, OPTIMIZER, workers)
+    order = np.arange(18, dtype=np.int32).reshape(3, 6) % len(IMAGES)
+    for program in (many.train, many.one_by_one.args[0]):
+        text = program.lower(begin, (images, LABELS), order, np.int32(1)).as_text()
+        groups = re.findall(r"(?:feature|batch)_group_count = (\d+)", text)
+        assert groups and set(groups) == {"1"}
 
 
 def test_one_program_serves_every_number_of_steps(functions):
