@@ -89,7 +89,7 @@ _UNPRUNED = Line("dense", "dense", {"optimizer.boundaries": (400, 500)})
 def _sentences(job: str, title: str, decay: float) -> Part:
     # The maximum over time passes back one place of a map: by examples SBP would keep all. So maps are chosen.
     lines = _backward(job, decay, **{"backward.rule": "unified_top_k"})
-    changes = {"epochs": 4, "model.maps": 32, "model.embedding": 50, "steps_per_call": 1}
+    changes = {"epochs": 4, "model.maps": 32, "model.embedding": 50}
     return Part(title, "msbp_table3", "accuracy", lines, changes, seeded=("task.fold",))
 
 
@@ -150,7 +150,6 @@ PARTS = {
             "epochs": 24,
             "optimizer.learning_rate": 0.02,
             "optimizer.warmup_steps": 10,
-            "steps_per_call": 1,
         },
     ),
     "images": Part(
@@ -163,7 +162,20 @@ PARTS = {
             "epochs": 1,
             "data.name": "cifar10-jpeg",
             "data.batch_size": 16,
-            "steps_per_call": 1,
+        },
+    ),
+    "resnet32": Part(
+        "ResNet-32, CIFAR-10 JPEG, 4 workers",
+        "sbc_table1",
+        "accuracy",
+        _exchanged("resnet32"),
+        {
+            "steps": 1000,
+            "epochs": 2,
+            "eval_every": 2,
+            "model.blocks": 5,
+            "data.name": "cifar10-jpeg",
+            "data.batch_size": 16,
         },
     ),
     "words": Part(
