@@ -15,6 +15,7 @@ from sparsetrain.masks.export import Exported, export, load
 from sparsetrain.masks.flops import Flops, flops
 from sparsetrain.masks.gradual import gradual
 from sparsetrain.masks.grow_and_prune import grow_and_prune
+from sparsetrain.masks.iterative import iterative
 from sparsetrain.masks.live_blocks import live_blocks
 from sparsetrain.masks.methods import METHODS, report
 from sparsetrain.masks.one_shot import one_shot
@@ -62,6 +63,7 @@ __all__ = [
     "grasp_scores",
     "grow_and_prune",
     "is_boundary",
+    "iterative",
     "linen",
     "live_blocks",
     "load",

@@ -1,5 +1,7 @@
 """ADMM pruning: dense weights are pulled towards their own pruned form, then pruned."""
 
+import itertools
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -7,11 +9,11 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
-from sparsetrain import numerics, tree, varying
-from sparsetrain.masks import distribution as distributions
-from sparsetrain.masks.one_shot import one_shot
+from sparsetrain import tree, varying
+from sparsetrain.masks.iterative import iterative
+from sparsetrain.masks.levels import Levels
 from sparsetrain.masks.partition import leaves_by_path, prunable
-from sparsetrain.masks.structure import NOfM, keep_largest, keep_largest_of_all, named
+from sparsetrain.masks.structure import NOfM, named
 
 
 class PullState(NamedTuple):
@@ -21,6 +23,11 @@ class PullState(NamedTuple):
     sparse: dict[str, jax.Array]  # path -> Z
     dual: dict[str, jax.Array]  # path -> U
 
+    @staticmethod
+    def survives_restart() -> tuple[str, ...]:
+        """All: a later pull comes when it is due, whatever optimizer began anew before it."""
+        return ("step", "sparse", "dual")
+
 
 def pull_towards_sparse(
     density: float,
@@ -28,6 +35,8 @@ def pull_towards_sparse(
     rho: float,
     every: int,
     until: int,
+    begin: int = 0,
+    before: Sequence[tuple[int, int, float]] = (),
     dense: str | None = None,
     distribution: Any = "uniform",
     structure: Any = "unstructured",
@@ -38,10 +47,11 @@ def pull_towards_sparse(
         every so many updates:   Z = the largest of W + U, rest zero;    U <- U + W - Z
 
     Args:
-      density, dense, distribution, structure, axis_name: as for `admm`.
+      density, before, dense, distribution, structure, axis_name: as for `admm`.
       rho: weight of the penalty.
-      every: updates between new Z and U; the first are those of the first weights.
+      every: updates between new Z and U; the first are those of the weights as the pull begins.
       until: updates after which nothing is added.
+      begin: updates before the pull.
 
     Returns:
       A transformation that needs `params` in `update`.
@@ -55,21 +65,13 @@ def pull_towards_sparse(
       >>> tx.update(zero, tx.init(params), params)[0]["kernel"].round(3).tolist()
       [[0.20000000298023224, 0.0]]
     """
-    chosen = named(structure)
+    stages = (*before, (begin, until, density))
+    begins, ends = (jnp.array(times, jnp.int32) for times in list(zip(*stages, strict=True))[:2])
+    levels = Levels(tuple(kept for _, _, kept in stages), distribution, named(structure))
 
     def weights(params: Any) -> dict[str, jax.Array]:
         leaves = leaves_by_path(params)
         return {path: leaves[path] for path in prunable(params, dense)}
-
-    def project(sums: dict[str, jax.Array]) -> dict[str, jax.Array]:
-        shapes = {path: leaf.shape for path, leaf in sums.items()}
-        if distribution == "global":
-            size = sum(chosen.units(shape) for shape in shapes.values())
-            largest = keep_largest_of_all(sums, chosen, max(1, round(density * size)))
-        else:
-            counts = distributions.counts(shapes, density, distribution, chosen)
-            largest = keep_largest(sums, chosen, jnp.array(counts, jnp.int32))
-        return {path: jnp.where(largest[path], leaf, 0) for path, leaf in sums.items()}
 
     def init_fn(params: Any) -> PullState:
         zeros = {path: jnp.zeros_like(leaf) for path, leaf in weights(params).items()}
@@ -78,14 +80,21 @@ def pull_towards_sparse(
     def update_fn(updates: Any, state: PullState, params: Any = None) -> tuple[Any, PullState]:
         if params is None:
             raise ValueError("admm: call update(grads, state, params), the penalty is of weights")
+        # The last stage is also what follows it.
+        stage = jnp.minimum(jnp.sum(state.step >= ends), len(stages) - 1)
+        since = state.step - begins[stage]
 
         def fresh() -> tuple[Any, Any]:
             w = weights(params)
-            sparse = project({path: leaf + state.dual[path] for path, leaf in w.items()})
-            return sparse, {path: state.dual[path] + w[path] - sparse[path] for path in w}
+            # Weights owe nothing to an earlier pull.
+            old = {path: jnp.where(since > 0, dual, 0) for path, dual in state.dual.items()}
+            sums = {path: leaf + old[path] for path, leaf in w.items()}
+            largest = levels.largest(sums, stage)
+            sparse = {path: jnp.where(largest[path], leaf, 0) for path, leaf in sums.items()}
+            return sparse, {path: sums[path] - sparse[path] for path in w}
 
-        is_on = state.step < until
-        is_due = is_on & (state.step % every == 0)
+        is_on = (since >= 0) & (state.step < ends[stage])
+        is_due = is_on & (since % every == 0)
         if axis_name is not None:
             is_due = lax.pmax(is_due.astype(jnp.int32), axis_name) > 0
         sparse, dual = varying.cond(is_due, fresh, lambda: (state.sparse, state.dual))
@@ -107,6 +116,8 @@ def admm(
     density: float,
     *,
     end: int,
+    begin: int = 0,
+    before: Sequence[tuple[int, int, float]] = (),
     rho: float = 1e-3,
     every: int,
     fine_tune: optax.GradientTransformation | None = None,
@@ -121,12 +132,15 @@ def admm(
         after `end` updates: m = the largest |W|, fixed
 
     Args:
-      inner: the optimizer of the pulled phase.
-      density: fraction of weights kept, 0 < density <= 1.
-      end: updates before the weights are pruned.
+      inner: the optimizer before the (last) pruning.
+      density: fraction of weights kept at the end, 0 < density <= 1.
+      end: updates before the weights are pruned for the last time.
+      begin: updates before they are pulled towards that; 0 pulls from the first one on.
+      before: (begin, end, density) of pulls and prunings before that, in their order.
       rho: weight of the penalty; stages of it are several calls in a row.
       every: updates between new Z and U, a few epochs in the reference code.
-      fine_tune: optimizer after the pruning; None lets `inner` go on.
+      fine_tune: optimizer after the last pruning, and `inner` then begins anew after each one before it; None lets
+        `inner` go on.
       dense: expression of paths that are never masked.
       distribution: "uniform", "erk", "global", or path expression -> density.
       structure: "unstructured", `block(rows, columns)` or `n_m(n, m)`.
@@ -151,11 +165,18 @@ def admm(
       >>> params["kernel"].tolist()
       [[0.0, -3.0]]
     """
-    numerics.check_density(density)
-    if end < 1 or every < 1 or not rho > 0.0:
-        raise ValueError(f"end={end}, every={every}, rho={rho}: must all be above 0")
-    shape = named(structure)
-    if distribution == "global" and isinstance(shape, NOfM):
+    stages = (*((first, last) for first, last, _ in before), (begin, end))
+    # `iterative` checks the rest.
+    if every < 1 or not rho > 0.0 or any(not 0 <= first < last for first, last in stages):
+        raise ValueError(
+            f"begin={begin}, end={end}, every={every}, rho={rho}, before={tuple(before)}: end, every and rho "
+            "must be above 0, and every pull must begin before it ends"
+        )
+    if any(later < last for (_, last), (later, _) in itertools.pairwise(stages)):
+        raise ValueError(
+            f"before={tuple(before)}, begin={begin}: a pull must begin when the one before it has ended"
+        )
+    if distribution == "global" and isinstance(named(structure), NOfM):
         raise ValueError("distribution='global': n:m masks keep the same density in every layer")
     kind = {
         "dense": dense,
@@ -163,11 +184,14 @@ def admm(
         "structure": structure,
         "axis_name": axis_name,
     }
-    pull = pull_towards_sparse(density, rho=rho, every=every, until=end, **kind)
-    return one_shot(
+    pull = pull_towards_sparse(
+        density, rho=rho, every=every, until=end, begin=begin, before=before, **kind
+    )
+    return iterative(
         optax.chain(pull, optax.with_extra_args_support(inner)),
         density,
         at=end,
+        before=tuple((last, kept) for _, last, kept in before),
         fine_tune=fine_tune,
         **kind,
     )

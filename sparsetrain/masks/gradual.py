@@ -53,7 +53,6 @@ class GradualRule(Rule):
     dense: str | None
     distribution: Any
     structure: Any
-    restart: str = "none"
     # Whether masked weights live on, to be ranked again, and masks go on changing after the end.
     has_shadows: bool = False
 
@@ -80,8 +79,6 @@ class GradualRule(Rule):
         live = dict(weights)
         if not self.has_shadows:
             live = {path: jnp.where(masks[path], leaf, 0) for path, leaf in weights.items()}
-        if isinstance(self.structure, NOfM):  # In one shot; their counts are their own.
-            return self._changed(live, masks, keep_largest(live, self.structure, ()))
         units = {path: self.structure.units(shape) for path, shape in shapes.items()}
 
         def count(size: int, last: float, exact: int) -> jax.Array:
@@ -101,9 +98,6 @@ class GradualRule(Rule):
                 for path, exact in zip(shapes, exacts, strict=True)
             ]
             largest = keep_largest(live, self.structure, jnp.stack(counts))
-        return self._changed(live, masks, largest)
-
-    def _changed(self, live: Any, masks: Any, largest: Any) -> Change:
         new = {path: largest[path] & (masks[path] | self.has_shadows) for path in masks}
         return Change(new, mask_error(live, new))
 

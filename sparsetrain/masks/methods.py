@@ -12,6 +12,7 @@ from sparsetrain.masks.dynamic_reparameterization import dynamic_reparameterizat
 from sparsetrain.masks.evolutionary import evolutionary
 from sparsetrain.masks.gradual import gradual
 from sparsetrain.masks.grow_and_prune import grow_and_prune
+from sparsetrain.masks.iterative import iterative
 from sparsetrain.masks.one_shot import one_shot
 from sparsetrain.masks.rigl import rigl
 from sparsetrain.masks.static import static
@@ -24,6 +25,7 @@ METHODS: dict[str, Callable[..., Any]] = {
     "evolutionary": evolutionary,
     "gradual": gradual,
     "grow_and_prune": grow_and_prune,
+    "iterative": iterative,
     "one_shot": one_shot,
     "rigl": rigl,
     "static": static,

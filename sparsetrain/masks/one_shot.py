@@ -4,10 +4,7 @@ from typing import Any
 
 import optax
 
-from sparsetrain import numerics
-from sparsetrain.masks.gradual import GradualRule
-from sparsetrain.masks.structure import named
-from sparsetrain.masks.wrapper import own_masks
+from sparsetrain.masks.iterative import iterative
 
 
 def one_shot(
@@ -41,6 +38,8 @@ def one_shot(
     Raises:
       ValueError: an argument out of range.
 
+    See `iterative` for several prunings.
+
     Reference: the prune-from-dense baseline of Ma et al., GaP (arXiv 2106.09857).
 
     Example:
@@ -51,10 +50,5 @@ def one_shot(
       >>> optax.apply_updates(params, updates)["kernel"].tolist()
       [[0.0, -3.0], [2.0, 0.0]]
     """
-    numerics.check_density(density)
-    if at < 1:
-        raise ValueError(f"at={at}: must be at least 1; masks of the first weights are `static`'s")
-    chosen = named(structure)
-    restart = "none" if fine_tune is None else "all"
-    rule = GradualRule(float(density), at, at, 1, 1.0, dense, distribution, chosen, restart=restart)
-    return own_masks(inner, rule, fine_tune=fine_tune, fine_tune_after=at, axis_name=axis_name)
+    kind = {"dense": dense, "distribution": distribution, "structure": structure}
+    return iterative(inner, density, at=at, fine_tune=fine_tune, axis_name=axis_name, **kind)

@@ -9,10 +9,11 @@ import optax
 
 from sparsetrain import numerics
 from sparsetrain.masks import distribution as distributions
+from sparsetrain.masks.levels import Levels
 from sparsetrain.masks.partition import leaves_by_path, prunable
 from sparsetrain.masks.random_masks import random_masks
 from sparsetrain.masks.rule import Change, Rule
-from sparsetrain.masks.structure import keep_largest, keep_largest_of_all, named
+from sparsetrain.masks.structure import named
 from sparsetrain.masks.wrapper import own_masks
 
 
@@ -31,16 +32,13 @@ class StaticRule(Rule):
         leaves = leaves_by_path(params)
         weights = {path: leaves[path] for path in prunable(params, self.dense)}
         shapes = {path: leaf.shape for path, leaf in weights.items()}
-        counts = distributions.counts(shapes, self.density, self.distribution, self.structure)
         if self.scores is None:
+            counts = distributions.counts(shapes, self.density, self.distribution, self.structure)
             return random_masks(weights, self.structure, counts, self.key)
+        levels = Levels((self.density,), self.distribution, self.structure)
+        levels.check(shapes)
         scored = leaves_by_path(self.scores)
-        ranked = {path: scored[path] for path in weights}
-        if self.distribution == "global":
-            units = sum(self.structure.units(shape) for shape in shapes.values())
-            k = max(1, round(self.density * units))
-            return keep_largest_of_all(ranked, self.structure, k)
-        return keep_largest(ranked, self.structure, jnp.array(counts, jnp.int32))
+        return levels.largest({path: scored[path] for path in weights}, 0)
 
     def is_due(self, step: jax.Array) -> jax.Array:
         return step < 0

@@ -74,6 +74,9 @@ METHODS = {
     "evolutionary": method(masks.evolutionary)(every=2, until=7, distribution="uniform"),
     "static": method(masks.static)(),
     "one_shot": method(masks.one_shot, start="dense", drawn=False)(at=4),
+    "iterative": method(masks.iterative, start="dense", drawn=False)(
+        at=6, before=((2, 0.75), (4, 0.5))
+    ),
     "admm": method(masks.admm, start="dense", drawn=False, inner=lambda state: state[1])(
         end=4, every=2, rho=0.125
     ),

@@ -107,36 +107,98 @@ def test_str_is_gradient_descent_on_weights_and_thresholds():
     assert min(zeros) > 0.1
 
 
-def test_admm_against_numpy():
-    rho, rate, end = 0.3, 0.1, 6
-    tx = masks.admm(optax.sgd(rate), 0.25, end=end, rho=rho, every=2)
+@pytest.mark.parametrize("fine_tune", [False, True])
+@pytest.mark.parametrize(
+    "stages", [((0, 6, 0.25),), ((2, 5, 0.25),), ((1, 3, 0.5), (3, 5, 0.4), (6, 8, 0.25))]
+)
+def test_admm_against_numpy(stages, fine_tune):
+    rho, rate = 0.3, 0.1
+    *before, (begin, end, density) = stages
+    tx = masks.admm(
+        optax.sgd(rate),
+        density,
+        begin=begin,
+        end=end,
+        before=before,
+        rho=rho,
+        every=2,
+        # Whatever begins anew at a pruning, later pulls come when they are due.
+        fine_tune=optax.sgd(rate) if fine_tune else None,
+    )
     params = model()
     state = tx.init(params)
     w = kernels(params)
     z = {path: np.zeros_like(each) for path, each in w.items()}
-    u = dict(z)
+    u, live = dict(z), {path: np.ones(each.shape, bool) for path, each in w.items()}
     step = jax.jit(tx.update)
-    for number in range(9):
+    for number in range(11):
         g = jax.tree.map(lambda leaf, number=number: 0.3 * leaf + 0.1 * number, model())
-        if number % 2 == 0 and number < end:
-            for path in w:
-                both = w[path] + u[path]
-                z[path] = both * keep({path: both}, round(both.size * 0.25))[path]
-                u[path] = u[path] + w[path] - z[path]
+        pulls = [stage for stage in stages if stage[0] <= number < stage[1]]
+        for first, _, kept in pulls:
+            if number == first:
+                u = {path: np.zeros_like(each) for path, each in w.items()}
+            if (number - first) % 2 == 0:
+                for path in w:
+                    both = w[path] + u[path]
+                    z[path] = both * keep({path: both}, round(both.size * kept))[path]
+                    u[path] = both - z[path]
         for path, d in kernels(g).items():
-            pull = rho * (w[path] - z[path] + u[path]) if number < end else 0.0
-            live = 1.0 if number < end else masked[path]  # noqa: F821 (set at the end of the phase)
-            w[path] = w[path] - rate * (d * live + pull)
-        if number == end - 1:
-            masked = {
-                path: keep({path: each}, round(each.size * 0.25))[path] for path, each in w.items()
-            }
-            w = {path: each * masked[path] for path, each in w.items()}
+            pull = rho * (w[path] - z[path] + u[path]) if pulls else 0.0
+            w[path] = (w[path] - rate * (d + pull)) * live[path]
+        for _, last, kept in stages:
+            if number == last - 1:
+                for path, each in w.items():
+                    live[path] = keep({path: each}, round(each.size * kept))[path]
+                    w[path] = each * live[path]
         updates, state = step(g, state, params)
         params = optax.apply_updates(params, updates)
         for path, each in kernels(params).items():
             np.testing.assert_allclose(each, w[path], atol=1e-5)
+    for path, mask in masks.find(state).masks.items():
+        np.testing.assert_array_equal(mask, live[path])
     assert step._cache_size() == 1
+
+
+@pytest.mark.parametrize("distribution", ["uniform", "global"])
+def test_every_pruning_keeps_its_share_of_what_is_left(distribution):
+    tx = masks.iterative(
+        optax.sgd(0.1), 0.1, at=6, before=((2, 0.5), (3, 0.3)), distribution=distribution
+    )
+    params = model()
+    state, size = tx.init(params), sum(each.size for each in kernels(params).values())
+    wanted = dict.fromkeys((1,), 1.0) | {2: 0.5} | dict.fromkeys((3, 4, 5), 0.3)
+    before = kernels(jax.tree.map(jnp.ones_like, params))
+    for number in range(1, 9):
+        moved = jax.tree.map(lambda leaf, number=number: jnp.sin(50 * leaf * number), params)
+        updates, state = tx.update(moved, state, params)
+        params = optax.apply_updates(params, updates)
+        now = kernels(params)
+        share = sum(np.count_nonzero(each) for each in now.values()) / size
+        assert share == pytest.approx(wanted.get(number, 0.1), abs=3 / size)
+        assert all(np.all((now[path] == 0) | (before[path] != 0)) for path in now)
+        before = now
+
+
+@pytest.mark.parametrize("anew", [False, True])
+def test_an_optimizer_begins_anew_at_every_pruning_if_another_fine_tunes(anew):
+    rates = optax.piecewise_constant_schedule(0.5, {1: 0.5, 2: 0.5, 3: 0.5})
+    params = {"kernel": jnp.full((4, 4), 10.0)}
+    tx = masks.iterative(
+        optax.sgd(rates),
+        0.25,
+        at=4,
+        before=((2, 0.5),),
+        fine_tune=optax.sgd(0.125) if anew else None,
+    )
+    state, moves = tx.init(params), []
+    for _ in range(6):
+        updates, state = tx.update({"kernel": jnp.ones((4, 4))}, state, params)
+        params = optax.apply_updates(params, updates)
+        # Ties are kept from the first on.
+        moves.append(-float(updates["kernel"][0, 0]))
+    assert moves == (
+        [0.5, 0.25, 0.5, 0.25, 0.125, 0.125] if anew else [0.5, 0.25, 0.125] + [0.0625] * 3
+    )
 
 
 @pytest.mark.parametrize("structure", ["unstructured", "block", "n_m"])
@@ -164,6 +226,20 @@ def test_one_shot_prunes_once_and_fine_tunes_anew(structure):
     [
         (lambda: masks.one_shot(optax.sgd(0.1), 0.5, at=0), "at=0"),
         (lambda: masks.admm(optax.sgd(0.1), 0.5, end=5, every=0), "every=0"),
+        (lambda: masks.admm(optax.sgd(0.1), 0.5, begin=5, end=5, every=1), "begin=5"),
+        (
+            lambda: masks.admm(optax.sgd(0.1), 0.5, begin=4, end=9, every=1, before=((0, 5, 0.7),)),
+            "when the one before it has ended",
+        ),
+        (lambda: masks.iterative(optax.sgd(0.1), 0.5, at=3, before=((3, 0.7),)), "must come after"),
+        (lambda: masks.iterative(optax.sgd(0.1), 0.5, at=3, before=((2, 0.4),)), "keep no more"),
+        (lambda: masks.iterative(optax.sgd(0.1), 0.5, at=3, before=((2, 1.5),)), "density"),
+        (
+            lambda: masks.iterative(
+                optax.sgd(0.1), 0.5, at=3, before=((2, 0.7),), structure=masks.n_m(1, 2)
+            ),
+            "n:m",
+        ),
         (lambda: masks.dpf(optax.sgd(0.1), 0.5, begin=9, end=5), "begin=9"),
         (lambda: masks.dpf(optax.sgd(0.1), 0.5, end=5, structure=masks.n_m(1, 2)), "n:m"),
         (lambda: masks.forward_params({}, ()), "holds 0"),
