@@ -93,13 +93,16 @@ def get_config() -> ml_collections.ConfigDict:
     config.masks.steps_per_phase = 50
     config.masks.phases = 6
     config.masks.order = "cyclic"  # Or random.
-    config.masks.distribution = "uniform"  # Or erk, global.
+    config.masks.distribution = (
+        "uniform"  # Or erk, global; of snip and grasp their papers have global.
+    )
     config.masks.structure = "unstructured"  # Or (rows, columns) of a block.
-    config.masks.begin = 50  # Of gradual: first and last pruning.
+    config.masks.begin = 50  # Of gradual and dpf: first and last pruning; of admm: its pull.
     config.masks.end = 400
     config.masks.every = 50  # Between changes of the masks.
     config.masks.until = 500  # Of rigl, evolutionary, ...: when changes end.
-    config.masks.at = 250  # Of one_shot.
+    config.masks.at = 250  # Of one_shot and iterative.
+    config.masks.before = ()  # Prunings before it: (steps, density); of admm (first, last step, density).
     config.masks.rho = 1e-3  # Of admm.
     config.masks.learning_rate = 1e-3  # Of deep_rewiring's walk.
     config.masks.key = 0

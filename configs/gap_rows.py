@@ -162,6 +162,75 @@ def one_shot_row(problem: Callable[[bool], Problem], density: float, **settings:
     return make
 
 
+def pruned_row(
+    problem: Callable[[bool], Problem], density: float, *before: float, **settings: Any
+) -> rows.Row:
+    """The dense model's epochs, and as many again behind every pruning by magnitude; densities `before` the last."""
+
+    def make(small: bool) -> ml_collections.ConfigDict:
+        found = problem(small)
+        epochs = found.dense_epochs
+        each = epochs * found.steps
+        return _pruned(
+            found.config((2 + len(before)) * epochs, epochs),
+            found,
+            "iterative",
+            density,
+            at=(1 + len(before)) * each,
+            before=tuple((each * number, kept) for number, kept in enumerate(before, 1)),
+            **settings,
+        )
+
+    return make
+
+
+def admm_row(
+    problem: Callable[[bool], Problem], density: float, *before: float, **settings: Any
+) -> rows.Row:
+    """The dense model's epochs, as many pulled by ADMM, as many behind the pruning; the last two for each more.
+
+    Until a pruning the learning rate takes its course once, of pulled epochs and those before them together.
+    """
+
+    def make(small: bool) -> ml_collections.ConfigDict:
+        found = problem(small)
+        epochs = found.dense_epochs
+        each = epochs * found.steps
+        pulls = [
+            (each * number, each * (number + 1)) for number in range(1, 2 * len(before) + 2, 2)
+        ]
+        begin, end = pulls[-1]
+        return _pruned(
+            found.config((3 + 2 * len(before)) * epochs, 2 * epochs),
+            found,
+            "admm",
+            density,
+            begin=begin,
+            end=end,
+            before=tuple((*pull, kept) for pull, kept in zip(pulls, before, strict=False)),
+            # "Every few epochs" in the reference code.
+            every=min(3, epochs) * found.steps,
+            **settings,
+        )
+
+    return make
+
+
+def _pruned(
+    config: ml_collections.ConfigDict, problem: Problem, name: str, density: float, **settings: Any
+) -> ml_collections.ConfigDict:
+    """Fine-tuned for as many epochs as the dense model has."""
+    return rows.masked(
+        config,
+        name,
+        density=density,
+        dense=problem.dense,
+        distribution="uniform",
+        fine_tune=tuple(problem.rate(problem.dense_epochs).items()),
+        **settings,
+    )
+
+
 def resnet50(small: bool) -> Problem:
     """Image classification, B.1."""
     if small:

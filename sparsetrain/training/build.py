@@ -14,7 +14,7 @@ from sparsetrain import backward, compress, runtime
 from sparsetrain.training import optimizers, step
 from sparsetrain.training.named import lookup, made, taken
 from sparsetrain.training.networks import MODELS, model
-from sparsetrain.training.sparsity import check_rhythm, chosen, combined, is_p_gap, masked
+from sparsetrain.training.sparsity import check_rhythm, chosen, combined, is_p_gap, masked, seen
 from sparsetrain.training.tasks import TASKS, Loaded, Task
 from sparsetrain.training.workers import Workers
 
@@ -30,6 +30,7 @@ __all__ = [
     "optimizer",
     "rule",
     "rules",
+    "seen",
     "workers",
 ]
 
@@ -308,5 +309,5 @@ def functions(
         optimizer_config, row_sparse, compress_config, masks_config, workers.axis_name
     )
     together = combined(masks_config, workers.axis_name)
-    made = step.make(sparse, transformation, workers, task, together)
+    made = step.make(sparse, transformation, workers, task, together, seen(masks_config))
     return sparse, transformation, made

@@ -155,7 +155,7 @@ class _Run:
             own = self.workers.stacked((begin.variables, begin.opt_state))
             return TrainState(begin.step, own[0], own[1], begin.key)
 
-        self.model = model
+        self.model, self.seen = model, build.seen(config.get("masks"))
         # Shapes alone, so that no batch is held.
         self.inputs = jax.eval_shape(lambda: inputs)
         layers = networks.layers(model, inputs)
@@ -310,7 +310,9 @@ class _Run:
         self, done: int, epoch: int, loss: float, seconds: float, splits: dict[str, Any]
     ) -> None:
         # Those of one worker: with local steps, between two exchanges, his own.
-        variables = self.workers.own(self.state.variables)
+        variables, opt_state = map(self.workers.own, (self.state.variables, self.state.opt_state))
+        if self.seen is not None:
+            variables = self.seen(variables, opt_state)
         metrics = {
             "epoch": epoch,
             "train_loss": loss,
@@ -330,7 +332,7 @@ class _Run:
             )
             metrics |= {name: float(value) for name, value in angles.items()}
         metrics |= compress.report(self.workers.gathered(tree.nodes(Ledger, self.state.opt_state)))
-        metrics |= masks.report(self.workers.own(self.state.opt_state))
+        metrics |= masks.report(opt_state)
         for writer in self.writers:
             writer.write(done, metrics)
         self.progress.advance(done, metrics)

@@ -18,6 +18,10 @@ SCORES: dict[str, Callable[..., Any]] = {
 }
 
 
+# Methods whose weights stay dense while the model computes with what masks leave of them.
+SHADOWS: dict[str, Callable[..., Any]] = {"dpf": masks.dpf}
+
+
 def is_p_gap(config: ml_collections.ConfigDict | ml_collections.FrozenConfigDict) -> bool:
     """Whether a `masks` section is of workers that train apart and put their partitions together."""
     return config.name == "grow_and_prune" and config.get("order") == "parallel"
@@ -32,7 +36,7 @@ def masked(
     """An optimizer that owns masks.
 
     Args:
-      config: `name` (of `masks.METHODS`, or of `SCORES`, whose masks `chosen` finds), `partitions`
+      config: `name` (of `masks.METHODS`, of `SHADOWS`, or of `SCORES`, whose masks `chosen` finds), `partitions`
         (tuple of (name, regex), of grow_and_prune),
         `dense` (regex, or None), `overrides` (tuple of (regex, density) in the place of `distribution`, tried
         first; other leaves have `density`), `structure` ("unstructured", or (rows, columns) of blocks), `key`,
@@ -63,7 +67,7 @@ def masked(
     settings["partitions"] = masks.partitions(dict(config.partitions), dense=config.dense)
     if config.structure != "unstructured":
         settings["structure"] = masks.block(*config.structure)
-    return made(masks.METHODS, "name", settings, "masks", inner)
+    return made({**masks.METHODS, **SHADOWS}, "name", settings, "masks", inner)
 
 
 def check_rhythm(
@@ -80,11 +84,18 @@ def check_rhythm(
     """
     if config.name in SCORES:
         return
-    known = taken(lookup(masks.METHODS, config.name, "masks.name"), config)
-    for field in ("steps_per_phase", "begin", "every", "at"):
-        if known.get(field, 0) % every:
+    known = taken(lookup({**masks.METHODS, **SHADOWS}, config.name, "masks.name"), config)
+    times: dict[str, int] = {
+        field: known[field]
+        for field in ("steps_per_phase", "begin", "every", "at")
+        if field in known
+    }
+    # (updates, density) of earlier prunings; ADMM's have their beginning before that.
+    times |= {f"before[{number}]": each[-2] for number, each in enumerate(known.get("before", ()))}
+    for field, time in times.items():
+        if time % every:
             raise ValueError(
-                f"masks.{field}={known[field]}: workers choose masks from weights that all of them have; "
+                f"masks.{field}={time}: workers choose masks from weights that all of them have; "
                 f"make it a multiple of compress.every={every}"
             )
 
@@ -100,7 +111,8 @@ def chosen(
       batch: that the scores are taken on; one of training.
 
     Returns:
-      First variables -> masks, or None for methods that find their own. All weights are ranked together.
+      First variables -> masks, or None for methods that find their own. Where `distribution` is "global" all weights
+      are ranked together, else those of each layer.
     """
     if config is None or config.name not in SCORES:
         return None
@@ -109,10 +121,28 @@ def chosen(
         held = without(variables, *SPARSE_COLLECTIONS)
         params = {"params": held["params"]}
         scores = SCORES[config.name](lambda own, batch: loss({**held, **own}, batch), params, batch)
-        settings = {"scores": scores, "dense": config.dense, "distribution": "global"}
+        settings = {"scores": scores, "dense": config.dense, "distribution": config.distribution}
         return masks.static(optax.identity(), config.density, **settings).init(params).masks
 
     return masks_of
+
+
+def seen(
+    config: ml_collections.FrozenConfigDict | None,
+) -> Callable[[Any, Any], Any] | None:
+    """What a model computes with, where that is not what the optimizer moves.
+
+    Args:
+      config: the `masks` section.
+
+    Returns:
+      (variables, optimizer state) -> variables, of methods of `SHADOWS`; None for others.
+
+    Example:
+      >>> seen(ml_collections.FrozenConfigDict({"name": "rigl"})) is None
+      True
+    """
+    return masks.forward_params if config is not None and config.name in SHADOWS else None
 
 
 def combined(

@@ -71,6 +71,7 @@ def make(
     workers: Workers | None = None,
     task: Task | None = None,
     together: Callable[[Any, Any, jax.Array], tuple[Any, Any]] | None = None,
+    seen: Callable[[Any, Any], Any] | None = None,
 ) -> Functions:
     """The functions of a run.
 
@@ -88,6 +89,7 @@ def make(
       task: what the examples are; None for images.
       together: (variables, optimizer state, steps done) -> (variables, optimizer state), what workers do behind
         every step; None for nothing.
+      seen: (variables, optimizer state) -> variables at which gradients are taken; None for those that are moved.
 
     Returns:
       `Functions`.
@@ -133,6 +135,7 @@ def make(
         chosen = jax.tree.map(lambda leaf: leaf[batch], examples)
         if task.augments:
             chosen = task.augmented(chosen, jax.random.fold_in(key, 1))
+        held = state.variables if seen is None else seen(state.variables, state.opt_state)
         takes = [
             side_by_side(
                 jax.value_and_grad(functools.partial(loss_and_changes, turn), has_aux=True)
@@ -140,10 +143,10 @@ def make(
             for turn in turns
         ]
         if len(takes) == 1:
-            (value, changes), gradients = takes[0](state.variables, chosen, key)
+            (value, changes), gradients = takes[0](held, chosen, key)
         else:
             (value, changes), gradients = jax.lax.switch(
-                state.step % len(takes), takes, state.variables, chosen, key
+                state.step % len(takes), takes, held, chosen, key
             )
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.variables)
         variables = {**optax.apply_updates(state.variables, updates), **changes}

@@ -24,6 +24,7 @@ TABLES = {
 # What changes neither the shapes of a state nor what is in it.
 SAME = (
     "at",
+    "before",
     "begin",
     "density",
     "end",

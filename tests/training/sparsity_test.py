@@ -7,8 +7,8 @@ import numpy as np
 import optax
 import pytest
 
-from sparsetrain import masks
-from sparsetrain.training import build, progress, train_and_evaluate
+from sparsetrain import data, masks
+from sparsetrain.training import build, progress, state, train_and_evaluate
 from tests.training.tasks.synthetic import config
 
 PARTS = tuple(
@@ -25,9 +25,10 @@ def started(asked, workers=1):
     return model, loaded.task, functions, batch
 
 
-def test_snip_keeps_what_the_loss_would_miss_most(tmp_path):
+@pytest.mark.parametrize("distribution", ["global", "uniform"])
+def test_snip_keeps_what_the_loss_would_miss_most(tmp_path, distribution):
     changed = config("images", **{"backward.rule": "dense", "masks.name": "snip", "epochs": 1})
-    changed.masks.density = 0.25
+    changed.masks.density, changed.masks.distribution = 0.25, distribution
     _, task, functions, batch = started(changed)
     result = train_and_evaluate(changed, tmp_path, progress.Silent())
     found = masks.find(result.state.opt_state).masks
@@ -38,8 +39,9 @@ def test_snip_keeps_what_the_loss_would_miss_most(tmp_path):
     scores = jax.tree.map(lambda w, g: np.abs(np.asarray(w * g)), first, gradient)["params"]
     layers = ("hidden_0", "output")
     every = np.concatenate([scores[layer]["kernel"].ravel() for layer in layers])
-    least = np.sort(every)[-round(0.25 * every.size)]
     for layer in layers:
+        ranked = every if distribution == "global" else scores[layer]["kernel"].ravel()
+        least = np.sort(ranked)[-round(0.25 * ranked.size)]
         mask = np.asarray(found[f"params/{layer}/kernel"])
         # A last bit of a score, compiled another way, may turn which of two is the last.
         assert np.mean(mask == (scores[layer]["kernel"] >= least)) > 0.99
@@ -64,6 +66,58 @@ def parallel(**changes):
         )
     found.update_from_flattened_dict(changes)
     return found
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_dpf_moves_dense_weights_by_gradients_at_sparse_ones_and_scores_those(tmp_path, workers):
+    changed = config(
+        "images", **{"backward.rule": "dense", "masks.name": "dpf", "masks.density": 0.25}
+    )
+    changed.steps, changed.epochs, changed.workers, changed.model.dropout = 3, 3, workers, 0.0
+    changed.compress.name = "dense" if workers > 1 else "none"
+    with changed.masks.ignore_type():
+        changed.masks.update({"begin": 1, "end": 1, "every": 1})
+    changed.optimizer = ml_collections.ConfigDict({"name": "sgd", "learning_rate": 0.5})
+    result = train_and_evaluate(changed, tmp_path, progress.Silent())
+    one = jax.tree.map(lambda leaf: leaf[0] if workers > 1 else leaf, result.state[1:3])
+    shadows = masks.forward_params(*one)
+    kernels = [each["params"]["hidden_0"]["kernel"] for each in (one[0], shadows)]
+    assert np.mean(kernels[0] == 0) == 0 and np.mean(kernels[1] == 0) == pytest.approx(
+        0.75, abs=0.05
+    )
+    _, task, functions, _ = started(changed, workers)
+    loaded = build.load(ml_collections.FrozenConfigDict(changed), workers)
+    scores = [float(functions.scores(each, loaded.test)["accuracy"]) for each in (shadows, one[0])]
+    assert result.summary["test_accuracy"] == pytest.approx(scores[0]) != scores[1]
+    if workers > 1:
+        return
+    # The same by hand.
+    frozen = ml_collections.FrozenConfigDict(changed)
+    tx = build.optimizer(frozen.optimizer, False, frozen.compress, frozen.masks)
+    model = started(changed)[0]
+    begin = state.create(model, tx, task.inputs(jax.tree.map(lambda x: x[:4], loaded.train)), 0)
+    variables, held = begin.variables, begin.opt_state
+    per_epoch = loaded.examples // changed.data.batch_size
+    for number in range(3):
+        epoch, row = divmod(number, per_epoch)
+        order = data.epoch_permutation(state.data_key(begin.key), epoch, loaded.examples)
+        size = changed.data.batch_size
+        chosen = order[row * size : (row + 1) * size]
+        batch = jax.tree.map(lambda leaf, chosen=chosen: leaf[chosen], loaded.train)
+        key = state.dropout_key(begin.key, number)
+        gradient = jax.grad(functions.loss)(masks.forward_params(variables, held), batch, key)
+        updates, held = tx.update(gradient, held, variables)
+        variables = optax.apply_updates(variables, updates)
+    for a, b in zip(jax.tree.leaves(variables), jax.tree.leaves(one[0]), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
+def test_masks_that_change_between_exchanges_are_refused():
+    section = {"name": "iterative", "density": 0.1, "at": 40, "before": ((20, 0.5), (33, 0.3))}
+    with pytest.raises(ValueError, match=r"masks.before\[1\]=33: .* multiple of compress.every=10"):
+        build.check_rhythm(ml_collections.FrozenConfigDict(section), 10)
+    section |= {"name": "admm", "begin": 30, "end": 40, "every": 10, "before": ((5, 20, 0.5),)}
+    build.check_rhythm(ml_collections.FrozenConfigDict(section), 10)
 
 
 def test_workers_of_p_gap_are_alike_behind_a_round_and_only_there(tmp_path):
