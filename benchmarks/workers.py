@@ -20,7 +20,7 @@ from benchmarks.candidate import Candidate
 from benchmarks.report import Target
 from sparsetrain import programs
 from sparsetrain.models import LeNet5, ResNet
-from sparsetrain.training.side_by_side import side_by_side
+from sparsetrain.side_by_side import side_by_side
 
 WORKERS, IMAGES, QUICK_IMAGES = 4, 16, 4
 INPUTS = 4  # Calls must not repeat the one before.

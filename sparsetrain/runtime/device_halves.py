@@ -16,6 +16,7 @@ from sparsetrain.compress.local_steps import Halves
 from sparsetrain.compress.transform import Offer, offered, settled
 from sparsetrain.payload import BitCount
 from sparsetrain.runtime.data_parallel import Trained
+from sparsetrain.side_by_side import side_by_side
 
 _MESSAGES = "messages"
 
@@ -51,7 +52,7 @@ class DeviceHalves:
         return held, offer, value
 
     def _moved(self, held: Trained, batch: Any) -> tuple[Trained, Any, jax.Array]:
-        value, gradients = jax.value_and_grad(self._loss)(held.params, batch)
+        value, gradients = side_by_side(jax.value_and_grad(self._loss))(held.params, batch)
         moves, state = self._halves.walk(gradients, held.opt_state, held.params)
         return Trained(held.params, state), moves, value
 

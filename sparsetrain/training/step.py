@@ -10,8 +10,8 @@ import numpy as np
 import optax
 
 from sparsetrain import varying
+from sparsetrain.side_by_side import side_by_side
 from sparsetrain.training import measure
-from sparsetrain.training.side_by_side import side_by_side
 from sparsetrain.training.state import TrainState, dropout_key
 from sparsetrain.training.tasks import Images, Task
 from sparsetrain.training.workers import Workers

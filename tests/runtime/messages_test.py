@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -10,6 +11,7 @@ import time
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -205,3 +207,18 @@ def test_few_lengths_are_compiled_for():
 def test_errors_name_the_cure(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_simulated_workers_keep_their_convolutions_apart():
+    """One convolution with a group a worker would take several times as long, see benchmarks/workers.py."""
+
+    def loss(params, batch):
+        return jnp.mean(jax.lax.conv(batch, params["kernel"], (1, 1), "SAME") ** 2)
+
+    tx = METHODS["sbc 10"]()[0]
+    run = runtime.message_training(loss, tx, 3)
+    trained = run.init({"kernel": jnp.ones((2, 1, 3, 3))})
+    # Not public: what `step` runs between two exchanges.
+    walk = run._device.walk.lower(trained, jnp.ones((3, 2, 1, 4, 4))).as_text()
+    groups = re.findall(r"(?:feature|batch)_group_count = (\d+)", walk)
+    assert groups and set(groups) == {"1"}

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from sparsetrain.training.side_by_side import MOST, side_by_side
+from sparsetrain.side_by_side import MOST, side_by_side
 
 X, KERNEL = jax.random.normal(jax.random.key(0), (3, 2, 4, 4, 1)), jnp.ones((3, 3, 1, 2))
 
