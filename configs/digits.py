@@ -93,9 +93,7 @@ def get_config() -> ml_collections.ConfigDict:
     config.masks.steps_per_phase = 50
     config.masks.phases = 6
     config.masks.order = "cyclic"  # Or random.
-    config.masks.distribution = (
-        "uniform"  # Or erk, global; of snip and grasp their papers have global.
-    )
+    config.masks.distribution = "uniform"  # Or erk, global; papers of snip and grasp: global.
     config.masks.structure = "unstructured"  # Or (rows, columns) of a block.
     config.masks.begin = 50  # Of gradual and dpf: first and last pruning; of admm: its pull.
     config.masks.end = 400

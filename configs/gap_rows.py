@@ -162,9 +162,7 @@ def one_shot_row(problem: Callable[[bool], Problem], density: float, **settings:
     return make
 
 
-def pruned_row(
-    problem: Callable[[bool], Problem], density: float, *before: float, **settings: Any
-) -> rows.Row:
+def pruned_row(problem: Callable[[bool], Problem], density: float, *before: float) -> rows.Row:
     """The dense model's epochs, and as many again behind every pruning by magnitude; densities `before` the last."""
 
     def make(small: bool) -> ml_collections.ConfigDict:
@@ -178,15 +176,12 @@ def pruned_row(
             density,
             at=(1 + len(before)) * each,
             before=tuple((each * number, kept) for number, kept in enumerate(before, 1)),
-            **settings,
         )
 
     return make
 
 
-def admm_row(
-    problem: Callable[[bool], Problem], density: float, *before: float, **settings: Any
-) -> rows.Row:
+def admm_row(problem: Callable[[bool], Problem], density: float, *before: float) -> rows.Row:
     """The dense model's epochs, as many pulled by ADMM, as many behind the pruning; the last two for each more.
 
     Until a pruning the learning rate takes its course once, of pulled epochs and those before them together.
@@ -210,7 +205,6 @@ def admm_row(
             before=tuple((*pull, kept) for pull, kept in zip(pulls, before, strict=False)),
             # "Every few epochs" in the reference code.
             every=min(3, epochs) * found.steps,
-            **settings,
         )
 
     return make

@@ -112,7 +112,7 @@ def of(percent: int) -> dict[str, rows.Row]:
     found = {
         # 90% goes on from 80%.
         "prune_from_dense": gap_rows.admm_row(
-            gap_rows.resnet50, d, *({80: (), 90: (0.2,)}[percent])
+            gap_rows.resnet50, d, *((0.2,) if percent == 90 else ())
         ),
         "snip_uniform": rival("snip", d),
         "set": rival("evolutionary", d),

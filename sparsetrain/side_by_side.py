@@ -1,6 +1,5 @@
 """One function of every worker that a single device simulates: all at once, or one worker behind the other."""
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -55,4 +54,4 @@ def side_by_side(function: Callable[..., R]) -> Callable[..., R]:
         return result, jax.tree.map(lambda _: True, result)
 
     called.def_vmap(of_all)
-    return functools.wraps(function)(lambda *args: called(*args))
+    return called

@@ -66,7 +66,6 @@ def pull_towards_sparse(
       [[0.20000000298023224, 0.0]]
     """
     stages = (*before, (begin, until, density))
-    begins, ends = (jnp.array(times, jnp.int32) for times in list(zip(*stages, strict=True))[:2])
     levels = Levels(tuple(kept for _, _, kept in stages), distribution, named(structure))
 
     def weights(params: Any) -> dict[str, jax.Array]:
@@ -80,6 +79,7 @@ def pull_towards_sparse(
     def update_fn(updates: Any, state: PullState, params: Any = None) -> tuple[Any, PullState]:
         if params is None:
             raise ValueError("admm: call update(grads, state, params), the penalty is of weights")
+        begins, ends, _ = map(jnp.array, zip(*stages, strict=True))
         # The last stage is also what follows it.
         stage = jnp.minimum(jnp.sum(state.step >= ends), len(stages) - 1)
         since = state.step - begins[stage]

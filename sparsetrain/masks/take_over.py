@@ -9,6 +9,7 @@ import optax
 
 from sparsetrain import varying
 from sparsetrain.masks.gated import either
+from sparsetrain.programs import contains
 
 # What tells an optimizer that costs next to nothing from one that multiplies matrices or loops.
 _COSTLY = ("dot_general", "conv_general_dilated", "while", "scan", "custom_call", "sort", "fft")
@@ -120,5 +121,4 @@ def _alike(first: Any, second: Any, params: Any) -> bool:
 
 def _is_elementwise(work: Callable[[], Any]) -> bool:
     """Whether no product, loop or decomposition is in it."""
-    text = str(jax.make_jaxpr(work)())
-    return not any(f" {name}[" in text for name in _COSTLY)
+    return not contains(jax.make_jaxpr(work)(), *_COSTLY)

@@ -36,7 +36,8 @@ class Result(NamedTuple):
     Attributes:
       summary: contents of `summary.json`.
       history: one record per evaluation, the lines of `metrics.jsonl`.
-      state: the last state.
+      state: the last state. Of `masks.name="dpf"` its weights are dense; what was scored is
+        `masks.forward_params(state.variables, state.opt_state)`.
     """
 
     summary: dict[str, Any]
@@ -164,10 +165,10 @@ class _Run:
         past = self._past()
         shapes = jax.eval_shape(one)
         # See `step.Functions.one_by_one`.
-        slow_in_loop = jax.default_backend() == "cpu" and programs.convolves(
-            self.functions.loss, shapes.variables, batch
+        alone = config.steps_per_call == 1 or (
+            jax.default_backend() == "cpu"
+            and programs.convolves(self.functions.loss, shapes.variables, batch)
         )
-        alone = config.steps_per_call == 1 or slow_in_loop
         self.steps = self.functions.one_by_one if alone else self.functions.train
         self.checkpoints = Checkpoints(workdir / "checkpoints")
         restored = self.checkpoints.restore(

@@ -20,6 +20,7 @@ SCORES: dict[str, Callable[..., Any]] = {
 
 # Methods whose weights stay dense while the model computes with what masks leave of them.
 SHADOWS: dict[str, Callable[..., Any]] = {"dpf": masks.dpf}
+_OWNERS: dict[str, Callable[..., Any]] = {**masks.METHODS, **SHADOWS}
 
 
 def is_p_gap(config: ml_collections.ConfigDict | ml_collections.FrozenConfigDict) -> bool:
@@ -67,7 +68,7 @@ def masked(
     settings["partitions"] = masks.partitions(dict(config.partitions), dense=config.dense)
     if config.structure != "unstructured":
         settings["structure"] = masks.block(*config.structure)
-    return made({**masks.METHODS, **SHADOWS}, "name", settings, "masks", inner)
+    return made(_OWNERS, "name", settings, "masks", inner)
 
 
 def check_rhythm(
@@ -84,11 +85,12 @@ def check_rhythm(
     """
     if config.name in SCORES:
         return
-    known = taken(lookup({**masks.METHODS, **SHADOWS}, config.name, "masks.name"), config)
+    known = taken(lookup(_OWNERS, config.name, "masks.name"), config)
     times: dict[str, int] = {
         field: known[field]
-        for field in ("steps_per_phase", "begin", "every", "at")
-        if field in known
+        for field in ("steps_per_phase", "begin", "end", "every", "at")
+        # Where ADMM begins to pull, masks stay.
+        if field in known and (field, config.name) != ("begin", "admm")
     }
     # (updates, density) of earlier prunings; ADMM's have their beginning before that.
     times |= {f"before[{number}]": each[-2] for number, each in enumerate(known.get("before", ()))}

@@ -116,8 +116,13 @@ def test_masks_that_change_between_exchanges_are_refused():
     section = {"name": "iterative", "density": 0.1, "at": 40, "before": ((20, 0.5), (33, 0.3))}
     with pytest.raises(ValueError, match=r"masks.before\[1\]=33: .* multiple of compress.every=10"):
         build.check_rhythm(ml_collections.FrozenConfigDict(section), 10)
-    section |= {"name": "admm", "begin": 30, "end": 40, "every": 10, "before": ((5, 20, 0.5),)}
+    # Where ADMM begins to pull, masks stay.
+    section |= {"name": "admm", "begin": 33, "end": 40, "every": 10, "before": ((5, 20, 0.5),)}
     build.check_rhythm(ml_collections.FrozenConfigDict(section), 10)
+    for name in ("admm", "gradual"):
+        section |= {"name": name, "begin": 30, "end": 44}
+        with pytest.raises(ValueError, match=r"masks.end=44: .* multiple of compress.every=10"):
+            build.check_rhythm(ml_collections.FrozenConfigDict(section), 10)
 
 
 def test_workers_of_p_gap_are_alike_behind_a_round_and_only_there(tmp_path):
